@@ -1,12 +1,13 @@
-"""The flow `prune`: removes old versions and runs, as the section `retention` says. Scheduled once a week."""
+"""The flow `prune`: removes what is old, as the section `retention` says. Scheduled once a week."""
 
 from pathlib import Path
 
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 
-from components.stages.retention.prune import PrunedTenant, summarize_pruning
 from components.stages.retention.prune import prune as stage
+from components.stages.retention.result import PruneResult, make_rows, summarize_pruning
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.run_names import name_run
@@ -14,11 +15,13 @@ from flows.states import make_end_state
 
 
 @flow(name="prune", flow_run_name=name_run("prune"))
-def prune(workspace: str = ".", by: str = "prefect") -> State[list[PrunedTenant]]:
+def prune(workspace: str = ".", by: str = "prefect") -> State[PruneResult]:
     """Remove what `retention` does not keep. Without that section, remove nothing."""
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace))
     if opened_workspace.params.retention is None:
-        return make_end_state("no section retention in params.yaml: nothing is removed", [], failed=False)
+        return make_end_state("no section retention in params.yaml: nothing is removed", PruneResult(), failed=False)
     pruned = stage(opened_workspace, by=by)
+    table = [dict(zip(("tenant", "what", "number", "bytes"), row, strict=True)) for row in make_rows(pruned)]
+    create_table_artifact(key="pruned", table=table, description=summarize_pruning(pruned, dry_run=False))
     return make_end_state(summarize_pruning(pruned, dry_run=False), pruned, failed=False)

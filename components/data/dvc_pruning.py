@@ -132,10 +132,13 @@ def _remove(store: DvcStore, plan: Unneeded) -> None:
     database = store.object_db
     for names in (plan.listings, plan.files):
         for begin in range(0, len(names), _OBJECTS_PER_CALL):
-            paths = [database.oid_to_path(name) for name in names[begin : begin + _OBJECTS_PER_CALL]]
-            database.fs.remove(paths)
+            _delete(database, names[begin : begin + _OBJECTS_PER_CALL])
     if plan.listings or plan.files:
         get_index(database).clear()  # DVC's memory of what is in a remote
+
+
+def _delete(database: Any, names: Collection[str]) -> None:
+    database.fs.remove([database.oid_to_path(name) for name in names])
 
 
 def _find_remote(workspace: Path, stores: Iterable[DvcStore]) -> DvcStore | None:

@@ -222,6 +222,6 @@ def test_servers_of_an_earlier_commit_go_on_beside_this_release(root: Path, url:
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(tmp_path / "earlier", filter="data")
     path = {"PYTHONPATH": str(tmp_path / "earlier")}
-    old = Release(root, url, (sys.executable, "-m", "cli.main"), **path)
+    old = Release(root, url, (sys.executable, "-P", "-m", "cli.main"), **path)
     new = Release(root, url, (PREFIXFLEET,))
     upgrade_under_load(old, new, url, (revision, SCHEMA.head))

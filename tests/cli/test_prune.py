@@ -1,5 +1,5 @@
 from components.stages.retention import prune as stage
-from components.stages.retention.prune import PrunedTenant
+from components.stages.retention.result import PrunedKind, PrunedTenant, PruneResult
 
 
 def test_the_table_and_the_sum_of_what_goes(call, make_root, monkeypatch):
@@ -7,7 +7,10 @@ def test_the_table_and_the_sum_of_what_goes(call, make_root, monkeypatch):
 
     def find(_workspace, tenants, *, dry_run):
         asked.append((tenants, dry_run))
-        return [PrunedTenant("alder", ("1", "2"), 3, 1_500_000)]
+        return PruneResult(
+            [PrunedTenant("alder", ("1", "2"), 3, 1_500_000, 1)],
+            [PrunedKind("objects of the exchange", 4, 500_000, "alder"), PrunedKind("records of nights", 7, None)],
+        )
 
     monkeypatch.setattr(stage, "prune", find)
     result = call(make_root(("alder",)), "prune", "--dry-run", "--tenant", "alder")
@@ -15,7 +18,11 @@ def test_the_table_and_the_sum_of_what_goes(call, make_root, monkeypatch):
     assert result.exit_code == 0
     assert "To be removed" in result.stdout
     assert "1,500,000" in result.stdout
-    assert "2 versions and 3 runs without a version, 1.5 MB, of 1 tenants would be removed" in result.stdout
+    line = (
+        "2 versions and 3 runs without a version of 1 tenant, the predictions of 1 version, 4 objects of the exchange, "
+        "7 records of nights: 2.0 MB would be removed"
+    )
+    assert line in " ".join(result.stdout.split())
 
 
 def test_without_the_section_it_says_what_to_write(call, make_root):

@@ -5,6 +5,7 @@ A run that is killed stays without an end. Knows no flow.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sql
@@ -92,6 +93,19 @@ def count_runs(database: Database) -> int:
 def read_run(database: Database, run: int) -> RunEntry | None:
     """Return one run; None: there is none with this id. Raises WorkspaceError."""
     return next(iter(_read_entries(database, sql.select(RUNS).where(RUNS.c.id == run))), None)
+
+
+def read_dataset_versions(database: Database, since_s: float) -> tuple[set[str], set[str]]:
+    """Return the dataset versions of the runs that ended since a time, in seconds since 1970, and of the other ones.
+
+    Raises WorkspaceError.
+    """
+    since = datetime.fromtimestamp(since_s, UTC).isoformat(timespec="seconds")
+    query = sql.select(RUNS.c.dataset_version, RUNS.c.ended_at).where(RUNS.c.dataset_version != "")
+    with database.connect("the dataset versions of runs") as connection:
+        rows = connection.execute(query).all()
+    recent = {version for version, ended_at in rows if ended_at >= since}
+    return recent, {version for version, _ in rows} - recent
 
 
 def _read_entries(database: Database, query: "sql.Select[Any]") -> list[RunEntry]:

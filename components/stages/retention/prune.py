@@ -1,129 +1,152 @@
-"""Remove old versions and runs of all tenants, as the section `retention` says; or only find them.
+"""Remove what is old of a fleet, as the section `retention` says; or only find it.
 
-Each tenant is looked at and pruned while its lock is held, so that no move can choose a version that is being removed.
-Every step can be repeated: what a killed process left is found again.
+MLflow's versions, runs and predictions by tenant; files of ended runs in the exchange; DVC's objects; records of nights
+and usage; rejected lines. No run of this workspace works meanwhile. What a killed process left is removed by the next
+one. The order matters: dataset versions are removed after the versions that were trained on them, and before the
+records that name them.
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 
 from components.config import RetentionConfig
+from components.data.intake import QUARANTINE_FOLDER
 from components.data.schema import list_tenants
-from components.errors import ArtifactError, ConfigError, OwnershipError
-from components.registry.manifest import MANIFEST_FILE, read_manifest
-from components.registry.mlflow.pruning import StoredRun
-from components.registry.mlflow.versions import Version
-from components.rollout.policy.former_champions import list_former_champions
-from components.rollout.store.ledger import append_entries, read_history
-from components.rollout.types import LedgerEntry, RolloutState
-from components.stages.commands.forget import find_cached_copies
-from components.stages.progress import StageProgress, join_abbreviated, log_info, report_progress
-from components.stages.retention.policy import Uses, choose_removable, find_oldest_kept
+from components.errors import ConfigError, OwnershipError
+from components.registry.mlflow.versions import MADE_FROM_TAG, read_made_from
+from components.rollout.store.old_records import remove_old_records, sum_old_usage
+from components.stages.progress import StageProgress, log_info, report_progress
+from components.stages.retention.datasets import prune_datasets
+from components.stages.retention.local_manifests import list_local_manifests
+from components.stages.retention.reference_time import find_reference_time
+from components.stages.retention.result import PrunedKind, PrunedTenant, PruneResult
+from components.stages.retention.versions import prune_tenant
 from components.stages.rollout.manual import find_current_user
-from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.workspace import Workspace
-from components.storage.atomic_files import convert_disk_errors, remove_tree
+from components.storage.atomic_files import convert_disk_errors
+from components.storage.exchange import Exchange, ExchangeEntry
+from components.storage.object_store import ObjectStore
 
-
-@dataclass(frozen=True, slots=True)
-class PrunedTenant:
-    """What was removed of a tenant, or would be."""
-
-    tenant: str
-    versions: tuple[str, ...]
-    """Numbers, the oldest first."""
-    runs: int
-    """Runs in MLflow without a version, such as those of rejected prefixes."""
-    size_bytes: int
+_SECONDS_PER_DAY = 86_400.0
+_SHARED = "shared"
 
 
 def prune(
     workspace: Workspace, tenants: Sequence[str] | None = None, *, by: str | None = None, dry_run: bool = False
-) -> list[PrunedTenant]:
+) -> PruneResult:
     """Remove what `retention` does not keep, and record it in the ledger; with `dry_run` only find it.
 
-    `tenants` of None are all; returned are those with something to remove. A tenant of another workspace is left as it
-    is.
+    `tenants` of None are all. Of named tenants only what is in MLflow, in the exchange and in quarantine/ is removed:
+    the rest is not kept by tenant. A tenant of another workspace is left as it is.
 
     Raises:
         ConfigError: params.yaml has no section `retention`.
         RegistryError: see `Registry.remove_stored_runs`; the tenants before are done.
-        WorkspaceError: another run is in progress, or the database does not answer.
+        WorkspaceError: another run is in progress, or the database, a disk or DVC fails.
+        WorkersError: the exchange does not answer.
     """
     limits = workspace.params.retention
     if limits is None:
         fix = "add it, for example retention: {versions: 10, days: 90}, and look at `prefixfleet prune --dry-run`"
         raise ConfigError("a section retention in params.yaml", "none", fix)
     with workspace.lock():
-        used = frozenset(_list_used_sha256s(workspace))
-        chosen = list(tenants or list_tenants(workspace.data))
-        pruned: list[PrunedTenant] = []
-        for number, tenant in enumerate(chosen):
-            report_progress(StageProgress("looking for old versions", tenant, number + 1, len(chosen)))
-            try:
-                with lock_tenant(workspace, tenant) as lease:
-                    found = _find(workspace, tenant, lease.state, used, limits)
-                    if found and not dry_run:
-                        _remove(workspace, tenant, found, by or find_current_user(), limits)
-            except OwnershipError as problem:
-                log_info(f"{tenant}: left as it is: {problem}")
-            else:
-                pruned += [_summarize(tenant, found)] if found else []
-    return pruned
+        now_s = find_reference_time(workspace)
+        result = PruneResult()
+        removed = _prune_tenants(workspace, tenants, limits, now_s, by or find_current_user(), result, dry_run=dry_run)
+        result.kinds.extend(_prune_exchange(workspace, tenants, dry_run=dry_run))
+        result.kinds.extend(_prune_quarantine(workspace, tenants, limits, now_s, dry_run=dry_run))
+        if tenants is None:
+            result.kinds.extend(prune_datasets(workspace, limits, now_s, removed, dry_run=dry_run))
+            result.kinds.extend(_prune_records(workspace, limits, now_s, dry_run=dry_run))
+    return result
 
 
-def summarize_pruning(pruned: Sequence[PrunedTenant], *, dry_run: bool) -> str:
-    """Return the result in one line."""
-    versions, runs = sum(len(one.versions) for one in pruned), sum(one.runs for one in pruned)
-    size_mb = sum(one.size_bytes for one in pruned) / 1e6
-    what = f"{versions} versions and {runs} runs without a version, {size_mb:,.1f} MB, of {len(pruned)} tenants"
-    return f"{what} would be removed" if dry_run else f"{what} removed"
-
-
-def _find(
-    workspace: Workspace, tenant: str, state: RolloutState, used: frozenset[str], limits: RetentionConfig
-) -> list[StoredRun]:
-    versions = workspace.registry.find_versions(tenant)
-    uses = Uses(
-        numbers={state.champion, state.challenger} - {""},
-        former_champions=list_former_champions(read_history(workspace.database, tenant)),
-        sha256s=used,
-    )
-    now_s = time.time()
-    own = [version for version in versions if not workspace.registry.is_foreign(version)]
-    removable = choose_removable(own, uses, limits, now_s)
-    numbers = {version.version for version in removable}
-    kept_runs = {version.run_id for version in versions if version.version not in numbers}
-    return workspace.registry.find_stored_runs(tenant, removable, kept_runs, find_oldest_kept(limits, now_s))
-
-
-def _remove(workspace: Workspace, tenant: str, found: list[StoredRun], by: str, limits: RetentionConfig) -> None:
-    workspace.registry.remove_stored_runs(tenant, found)
-    removed = [one.version for one in found if one.version is not None]
-    kept = workspace.registry.find_sha256s([tenant]).get(tenant, set())
-    with convert_disk_errors(f"remove copies of old versions of {tenant}"):
-        for path in find_cached_copies(workspace, [one.sha256 for one in removed if one.sha256 not in kept]):
-            remove_tree(path)
-    summary = _summarize(tenant, found)
-    which = f"versions {join_abbreviated(summary.versions)}" if removed else "no version"
-    why = f"{which} and {summary.runs} runs without a version, older than {limits.days:g} days, were removed"
-    entry = LedgerEntry(tenant=tenant, by=by, action="prune", why=why, figures={"versions": list(summary.versions)})
-    append_entries(workspace.database, entry)
-    log_info(f"{tenant}: {why}")
-
-
-def _summarize(tenant: str, found: Sequence[StoredRun]) -> PrunedTenant:
-    versions: list[Version] = [one.version for one in found if one.version is not None]
-    numbers = tuple(sorted((one.version for one in versions), key=int))
-    return PrunedTenant(tenant, numbers, len(found) - len(versions), sum(one.size_bytes for one in found))
+def _prune_tenants(
+    workspace: Workspace,
+    tenants: Sequence[str] | None,
+    limits: RetentionConfig,
+    now_s: float,
+    by: str,
+    result: PruneResult,
+    *,
+    dry_run: bool,
+) -> set[str]:
+    """Add what is removed to the result; return the dataset versions of the removed versions."""
+    used = frozenset(_list_used_sha256s(workspace))
+    chosen = list(tenants or list_tenants(workspace.data))
+    dataset_versions: set[str] = set()
+    for number, tenant in enumerate(chosen):
+        report_progress(StageProgress("looking for old versions", tenant, number + 1, len(chosen)))
+        try:
+            pruned, versions = prune_tenant(workspace, tenant, used, limits, now_s, by, dry_run=dry_run)
+        except OwnershipError as problem:
+            log_info(f"{tenant}: left as it is: {problem}")
+            continue
+        dataset_versions |= versions
+        if pruned is not None:
+            result.tenants.append(pruned)
+    return dataset_versions
 
 
 def _list_used_sha256s(workspace: Workspace) -> Iterator[str]:
-    """Yield the artifacts from which the prefixes in out/train were made, and these prefixes themselves."""
-    for path in sorted((workspace.root / "out" / "train").glob(f"*/{MANIFEST_FILE}")):
-        with suppress(ArtifactError):
-            manifest = read_manifest(path.parent)
-            yield manifest.sha256
-            yield from manifest.made_from.values()
+    """Yield the artifacts from which the prefixes in the workspace were made, these prefixes, and all shared prefixes."""
+    for manifest in list_local_manifests(workspace):
+        yield manifest.sha256
+        yield from manifest.made_from.values()
+    for versions in workspace.registry.find_histories(MADE_FROM_TAG).values():
+        yield from (sha256 for one in versions for how, sha256 in read_made_from(one).items() if how == _SHARED)
+
+
+def _prune_exchange(
+    workspace: Workspace, tenants: Collection[str] | None, *, dry_run: bool
+) -> Iterator[PrunedKind]:
+    workers = workspace.params.workers
+    if workers is None:
+        return
+    exchange = Exchange(ObjectStore(workers.exchange))
+    found: list[ExchangeEntry] = []
+    if dry_run:
+        found = exchange.find_unused(workers.keep_days)
+    elif tenants is None:
+        found = exchange.remove_unused(workers.keep_days)
+    else:
+        found = [entry for tenant in tenants for entry in exchange.remove_unused(workers.keep_days, tenant)]
+    for tenant in sorted({entry.tenant for entry in found}):
+        if tenants is None or tenant in tenants:
+            own = [entry for entry in found if entry.tenant == tenant]
+            objects, size = sum(len(entry.keys) for entry in own), sum(entry.size_bytes for entry in own)
+            yield PrunedKind("objects of the exchange", objects, size, tenant)
+
+
+def _prune_quarantine(
+    workspace: Workspace, tenants: Collection[str] | None, limits: RetentionConfig, now_s: float, *, dry_run: bool
+) -> Iterator[PrunedKind]:
+    if limits.history_days is None:
+        return
+    before_s = now_s - limits.history_days * _SECONDS_PER_DAY
+    for folder in sorted((workspace.root / QUARANTINE_FOLDER).glob("*/")):
+        if folder.is_symlink() or (tenants is not None and folder.name not in tenants):
+            continue
+        with convert_disk_errors(f"remove old files from {folder}"):
+            facts = {path: path.stat() for path in sorted(folder.glob("*.jsonl")) if path.is_file()}
+            old = {path: one.st_size for path, one in facts.items() if one.st_mtime < before_s}
+            for path in () if dry_run else old:
+                path.unlink(missing_ok=True)
+        if old:
+            yield PrunedKind("files of rejected lines", len(old), sum(old.values()), folder.name)
+
+
+def _prune_records(
+    workspace: Workspace, limits: RetentionConfig, now_s: float, *, dry_run: bool
+) -> Iterator[PrunedKind]:
+    if limits.history_days is not None:
+        before_s = now_s - limits.history_days * _SECONDS_PER_DAY
+        records = remove_old_records(workspace.database, before_s, dry_run=dry_run)
+        yield from _make_kinds({"records of nights": records.runs, "events of fine-tuning jobs": records.events})
+    if limits.usage_days is not None:
+        before_day = int(now_s // _SECONDS_PER_DAY) - limits.usage_days
+        rows = sum_old_usage(workspace.database, before_day, dry_run=dry_run)
+        yield from _make_kinds({"rows of usage by day": rows})
+
+
+def _make_kinds(counts: dict[str, int]) -> Iterator[PrunedKind]:
+    yield from (PrunedKind(kind, count, None) for kind, count in counts.items() if count)

@@ -38,8 +38,6 @@ class PruneResult:
 
     tenants: list[PrunedTenant] = field(default_factory=list)
     kinds: list[PrunedKind] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    """What was not looked at, and why: a sentence each."""
 
 
 def summarize_pruning(result: PruneResult, *, dry_run: bool) -> str:

@@ -9,7 +9,8 @@ from components.model.prefix.prefix import Prefix
 from components.registry.artifact import save_artifact
 from components.registry.registry import RunLog
 from components.rollout.store.ledger import read_history
-from components.stages.retention.prune import PrunedTenant, prune, summarize_pruning
+from components.stages.retention.prune import prune
+from components.stages.retention.result import PrunedTenant, PruneResult
 from components.stages.rollout import manual
 from components.stages.workspace import Workspace
 
@@ -67,18 +68,16 @@ def test_old_versions_go_with_their_runs_and_files_and_the_ledger_says_so(fleet)
 
     removed = prune(fleet.workspace, by="ada")
 
-    assert removed == planned == [PrunedTenant("alder", ("2", "3", "4"), 0, removed[0].size_bytes)]
+    assert removed == planned == PruneResult([PrunedTenant("alder", ("2", "3", "4"), 0, removed.tenants[0].size_bytes)])
     assert (fleet.list_versions("alder"), fleet.list_versions("birch")) == ([1, 5, 6], [1, 2])
     assert len(fleet.list_files()) == 5
-    assert removed[0].size_bytes > 3 * fleet.list_files()[0].stat().st_size
+    assert removed.tenants[0].size_bytes > 3 * fleet.list_files()[0].stat().st_size
     assert len(fleet.client.search_runs(["1"], "tags.tenant = 'alder'")) == 3
     assert not copy.exists()
     last = read_history(fleet.workspace.database, "alder")[-1]
-    assert (last.action, last.by, last.figures["versions"]) == ("prune", "ada", ["2", "3", "4"])
-    assert prune(fleet.workspace) == []
-    assert (
-        summarize_pruning([], dry_run=False) == "0 versions and 0 runs without a version, 0.0 MB, of 0 tenants removed"
-    )
+    assert (last.action, last.by) == ("prune", "ada")
+    assert last.figures == {"versions": ["2", "3", "4"], "dataset_versions": ["d" * 32]}
+    assert prune(fleet.workspace) == PruneResult()
 
 
 def test_rollback_finds_its_version_after_pruning(fleet):
@@ -87,7 +86,7 @@ def test_rollback_finds_its_version_after_pruning(fleet):
     prune(fleet.workspace)
     assert fleet.list_versions("alder") == [2, 3, 5, 6]
     assert manual.roll_back(fleet.workspace, "alder")[1] == "3"
-    assert prune(fleet.workspace, ["alder"]) == []
+    assert prune(fleet.workspace, ["alder"]) == PruneResult()
 
 
 def test_runs_without_a_version_go_as_well(fleet):
@@ -95,7 +94,7 @@ def test_runs_without_a_version_go_as_well(fleet):
     fleet.workspace.registry.log_run("birch", RunLog(name="rejected"))
     oldest = fleet.workspace.registry.find_versions("alder")[-1]
     fleet.client.delete_model_version("prefix-alder", oldest.version)
-    alder, birch = prune(fleet.workspace)
+    alder, birch = prune(fleet.workspace).tenants
     assert (alder.versions, alder.runs) == (("2", "3", "4"), 1)
     assert (birch.versions, birch.runs) == ((), 1)
     assert len(fleet.list_files()) == 4
@@ -103,7 +102,7 @@ def test_runs_without_a_version_go_as_well(fleet):
 
 def test_nothing_goes_without_the_section_and_nothing_young(set_params, fleet):
     set_params(fleet.workspace.root, retention={"versions": 1, "days": 1})
-    assert prune(Workspace(fleet.workspace.root)) == []
+    assert prune(Workspace(fleet.workspace.root)) == PruneResult()
     set_params(fleet.workspace.root)
     with pytest.raises(ConfigError, match="a section retention"):
         prune(Workspace(fleet.workspace.root))
@@ -113,7 +112,7 @@ def test_a_tenant_of_another_workspace_is_left_as_it_is(fleet):
     for number in ("1", "6"):
         fleet.client.set_model_version_tag("prefix-alder", number, "owner", "f" * 32)
     fleet.client.set_registered_model_alias("prefix-alder", "champion", "1")
-    assert prune(fleet.workspace) == []
+    assert prune(fleet.workspace) == PruneResult()
     assert fleet.list_versions("alder") == [1, 2, 3, 4, 5, 6]
 
 
