@@ -12,10 +12,11 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from components.data.dvc import read_default_remote
+from components.data.dvc_files import list_files, write_file
 from components.data.dvc_objects import DvcStore, open_stores
 from components.data.dvc_unneeded import LISTING_SUFFIX, StoreContent, Unneeded, choose_unneeded
 from components.errors import WorkspaceError
@@ -50,11 +51,22 @@ class KeptObjects:
 
 
 def mark_remote(workspace: Path, workspace_id: str) -> None:
-    """Leave this workspace's mark in the default remote, if there is one. Raises WorkspaceError."""
+    """Leave this workspace's mark in the default remote, if there is one and it has not been left there before.
+
+    Raises:
+        WorkspaceError: the remote cannot be written.
+    """
+    remote = read_default_remote(workspace)
+    if remote is None:
+        return
+    stamp, text = workspace / JOURNAL.with_name("marked"), f"{workspace_id} {remote.options['url']}"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == text:
+        return
     with open_stores(workspace) as stores:
-        remote = _find_remote(workspace, stores)
-        if remote is not None:
-            _write_mark(remote, workspace, workspace_id)
+        store = _find_remote(workspace, stores)
+        if store is not None:
+            _write_mark(store, workspace, workspace_id)
+    write_atomic(stamp, text.encode())
 
 
 def prune_objects(
@@ -107,10 +119,10 @@ def _plan(
     written_s: dict[str, float] = {}
     sizes: dict[str, int] = {}
     database = store.object_db
-    for path, facts in database.fs.fs.find(database.path, detail=True).items():
+    for path, facts in list_files(database.fs, database.path).items():
         with suppress(ValueError):  # no object, such as a temporary file
             name = database.path_to_oid(path)
-            written_s[name], sizes[name] = _read_time(facts), int(facts["size"] or 0)
+            written_s[name], sizes[name] = facts
     listings = {name: _read_listing(store, name) for name in written_s if name.endswith(LISTING_SUFFIX)}
     before_s = now_s - kept.days * _SECONDS_PER_DAY
     content = StoreContent(written_s, listings)
@@ -142,8 +154,6 @@ def _delete(database: Any, names: Collection[str]) -> None:
 
 
 def _find_remote(workspace: Path, stores: Iterable[DvcStore]) -> DvcStore | None:
-    from components.data.dvc import read_default_remote
-
     remote = read_default_remote(workspace)
     return next((store for store in stores if remote and store.name == f"DVC remote {remote.name}"), None)
 
@@ -153,24 +163,20 @@ def _get_mark_folder(remote: DvcStore) -> str:
     return str(database.fs.join(database.fs.parent(database.fs.parent(database.path)), _MARKS))
 
 
-def _write_mark(remote: DvcStore, workspace: Path, workspace_id: str) -> str:
-    fs, folder = remote.object_db.fs, _get_mark_folder(remote)
-    path = str(fs.join(folder, f"{workspace_id}.json"))
-    fs.makedirs(folder, exist_ok=True)
-    fs.fs.pipe_file(path, json.dumps({"workspace": str(workspace.resolve())}).encode())
+def _write_mark(remote: DvcStore, workspace: Path, name: str) -> str:
+    fs = remote.object_db.fs
+    path = str(fs.join(_get_mark_folder(remote), f"{name}.json"))
+    write_file(fs, path, json.dumps({"workspace": str(workspace.resolve())}).encode())
     return path
 
 
 def _refuse_shared(remote: DvcStore, workspace_id: str) -> None:
-    fs, folder = remote.object_db.fs, _get_mark_folder(remote)
-    if not fs.exists(folder):
-        return
-    fs.fs.invalidate_cache()
-    marks = [str(path) for path in fs.fs.find(folder)]
-    others = sorted(path for path in marks if fs.name(path) != f"{workspace_id}.json")
+    fs = remote.object_db.fs
+    others = sorted(
+        path for path in list_files(fs, _get_mark_folder(remote)) if fs.name(path) != f"{workspace_id}.json"
+    )
     if others:
-        where = [json.loads(fs.cat_file(path)).get("workspace", "") for path in others[:3]]
-        got = f"marks of {len(others)} others, such as {', '.join(where)} ({others[0]})"
+        got = f"marks of {len(others)} others, such as {others[0]}: {fs.cat_file(others[0]).decode(errors='replace')}"
         fix = (
             "give each workspace a remote of its own, or set retention.dvc_objects to cache; if the other workspace "
             "is gone, delete its mark"
@@ -179,13 +185,11 @@ def _refuse_shared(remote: DvcStore, workspace_id: str) -> None:
 
 
 def _read_clock(remote: DvcStore, workspace: Path, workspace_id: str, *, dry_run: bool) -> float:
-    """Return the remote's present time: that of the mark, which is written again, or of a probe."""
+    """Return the remote's present time: that of this workspace's mark, which is written again, or of a probe."""
     fs = remote.object_db.fs
-    name = f"probe-{secrets.token_hex(4)}" if dry_run else workspace_id
-    path = _write_mark(remote, workspace, name)
+    path = _write_mark(remote, workspace, f"probe-{secrets.token_hex(4)}" if dry_run else workspace_id)
     try:
-        fs.fs.invalidate_cache()
-        return _read_time(fs.info(path))
+        return list_files(fs, _get_mark_folder(remote))[path].written_s
     finally:
         if dry_run:
             fs.remove([path])
@@ -198,20 +202,6 @@ def _read_local_clock(workspace: Path) -> float:
     now_s = probe.stat().st_mtime
     probe.unlink()
     return now_s
-
-
-def _read_time(facts: Mapping[str, Any]) -> float:
-    """Return when an object was written, from what its file system says: local, S3, Google Cloud Storage, Azure."""
-    for name in ("mtime", "LastModified", "updated", "last_modified", "created"):
-        value = facts.get(name)
-        if isinstance(value, datetime):
-            return value.timestamp()
-        if isinstance(value, str):
-            return datetime.fromisoformat(value).timestamp()
-        if isinstance(value, int | float):
-            return float(value)
-    fix = "set retention.dvc_objects to cache"
-    raise WorkspaceError("a DVC remote that says when its objects were written", f"{sorted(facts)}", fix)
 
 
 def _read_journal(workspace: Path) -> dict[str, list[str]]:

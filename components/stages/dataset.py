@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from components.config.overrides import OVERRIDES_FOLDER
 from components.data.drops import list_pending
 from components.data.dvc import commit, is_clean, pull
+from components.data.dvc_pruning import mark_remote
 from components.data.intake import IntakeResult, take_drops
 from components.data.swap import recover_swap
 from components.errors import DataError, WorkspaceError
@@ -16,6 +17,7 @@ from components.stages.outcome import TenantOutcome
 from components.stages.progress import join_abbreviated, log_info, log_warning
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors
+from components.storage.workspace_identity import open_identity
 
 _TENANTS_TOLD = 10
 
@@ -53,10 +55,20 @@ def ingest_drops(workspace: Workspace, tenants: Sequence[str] | None = None) -> 
         got = f"no drop of {join_abbreviated(missing)} in {workspace.drops}"
         raise DataError("a drop", got, "write lines to drops/TENANT/SPLIT.jsonl, or import some")
     result = take_drops(workspace.root, workspace.params.data, tenants)
+    if result.changed and workspace.params.data.push:
+        _mark_remote(workspace)
     log_info(summarize_intake(result))
     for line in describe_taken(result):
         log_info(line)
     return result
+
+
+def _mark_remote(workspace: Workspace) -> None:
+    """Tell other workspaces that use the same remote of this one, so that `prune` in one spares the others' objects."""
+    try:
+        mark_remote(workspace.root, open_identity(workspace.root).id)
+    except WorkspaceError as problem:
+        log_warning(f"no mark of this workspace in the DVC remote: {problem}")
 
 
 def ensure_version(workspace: Workspace, tenants: Sequence[str] | None = None) -> tuple[str, list[TenantOutcome]]:

@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from components.rollout.store.migrations import SCHEMA
 
 
 @pytest.fixture
@@ -26,6 +27,15 @@ def test_init_says_what_it_made_and_upgrade_shows_a_patch_where_files_differ(inv
     different = invoke("-C", root, "upgrade")
     assert different.exit_code == 1
     assert "--- /dev/null\n+++ b/prefect.yaml\n" in different.output
+
+    check = invoke("-C", root, "upgrade", "--check")
+    assert (check.exit_code, "files: see `prefixfleet upgrade`" in check.output) == (1, True)
+    tables = invoke("-C", root, "upgrade", "--tables")
+    assert (tables.exit_code, "revision none; applied: 0001" in tables.output) == (0, True)
+    tables = invoke("-C", root, "upgrade", "--tables", "--contract")
+    assert f"revision {SCHEMA.head}; applied: nothing" in tables.output.replace("\n", " ")
+    for wrong in (("--contract",), ("--check", "--tables")):
+        assert invoke("-C", root, "upgrade", *wrong).exit_code == 2
 
     again = invoke("init", root)
     assert again.exit_code == 2

@@ -14,6 +14,7 @@ from components.stages.progress import join_abbreviated
 from components.stages.workspace import Workspace
 from components.storage.urls import hide_password
 
+_CURRENT = f"schema {ARTIFACT_SCHEMA}"
 _COPIES = ("out/train", "var/champions", "var/prefixes")
 
 
@@ -84,13 +85,13 @@ def _check_artifacts(workspace: Workspace) -> UpgradePart:
         for path in sorted((workspace.root / folder).glob(f"*/{MANIFEST_FILE}")):
             try:
                 read_manifest(path.parent)
-                schemas[str(ARTIFACT_SCHEMA)] += 1
+                schemas[_CURRENT] += 1
             except SchemaError:
-                schemas["another"] += 1
+                schemas["an older or newer schema"] += 1
             except ArtifactError:
                 schemas["damaged"] += 1
-    present = ", ".join(f"{count} of schema {name}" for name, count in sorted(schemas.items())) or "none here"
-    is_current = not schemas.keys() - {str(ARTIFACT_SCHEMA)}
+    present = ", ".join(f"{count}: {name}" for name, count in sorted(schemas.items())) or "none here"
+    is_current = not schemas.keys() - {_CURRENT}
     todo = "" if is_current else "`prefixfleet retrain` trains these tenants again"
     return UpgradePart("artifacts", present, f"schema {ARTIFACT_SCHEMA}", todo)
 
