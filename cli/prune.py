@@ -12,7 +12,7 @@ def prune(
     tenant: TenantsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
 ) -> None:
-    """Remove what the section `retention` does not keep: old versions, runs, objects of the exchange and of DVC, records.
+    """Remove what the section `retention` does not keep: versions, runs, objects of the exchange and of DVC, records.
 
     Kept in any case: versions with an alias or on trial, the last two champions before the current one, what kept
     versions were made from, and the data that they were trained on. docs/retention.md tells the rest.

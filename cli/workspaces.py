@@ -106,6 +106,8 @@ def _upgrade_tables(workspace: "Workspace", *, contract: bool) -> None:
     before = inspect_tables(url)
     applied = upgrade_tables(url, contract=contract)
     left = inspect_tables(url).pending
-    print_line(f"the rollout's tables: revision {before.revision or 'none'}; applied: {', '.join(applied) or 'nothing'}")
+    print_line(
+        f"the rollout's tables: revision {before.revision or 'none'}; applied: {', '.join(applied) or 'nothing'}"
+    )
     for one in left:
         print_line(f"not applied: {one.id}: {one.what} Older releases use it; --contract removes it")

@@ -26,8 +26,8 @@ class RetentionConfig(Section):
     history_days: float | None = Field(
         default=None,
         ge=1.0,
-        description="days after which the records of nights (page Nights), of fine-tuning jobs' events and rejected lines "
-        "in quarantine/ are removed; null: they stay",
+        description="days after which the records of nights (page Nights), the events of fine-tuning jobs and rejected "
+        "lines in quarantine/ are removed; null: they stay",
     )
     usage_days: int | None = Field(
         default=None, ge=62, description="days after which a tenant's usage of serving is kept by month; null: by day"

@@ -1,4 +1,4 @@
-"""Files below a folder of a DVC store, with their times and sizes: DVC's own local file system has no listing with them.
+"""Files below a folder of a DVC store, with times and sizes, which DVC's own local file system does not list.
 
 Errors are those of the file systems: OSError and what fsspec's raise.
 """
@@ -30,9 +30,9 @@ def list_files(fs: Any, folder: str) -> dict[str, StoreFile]:
         fs.fs.invalidate_cache()
         found = fs.fs.find(folder, detail=True)
         return {str(path): StoreFile(_read_time(facts), int(facts["size"] or 0)) for path, facts in found.items()}
-    paths = [os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names]
-    facts_by_path = {path: os.stat(path) for path in paths}
-    return {path: StoreFile(facts.st_mtime, facts.st_size) for path, facts in facts_by_path.items()}
+    paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
+    stats = {str(path): path.stat() for path in paths}
+    return {path: StoreFile(facts.st_mtime, facts.st_size) for path, facts in stats.items()}
 
 
 def write_file(fs: Any, path: str, content: bytes) -> None:

@@ -128,9 +128,7 @@ def _find_single_file_digests(workspace: Path) -> set[str]:
 
 
 @contextmanager
-def open_stores(
-    workspace: Path, *, with_remotes: bool = True, is_locked: bool = False
-) -> Iterator[list[DvcStore]]:
+def open_stores(workspace: Path, *, with_remotes: bool = True, is_locked: bool = False) -> Iterator[list[DvcStore]]:
     """Open the cache and all remotes; errors of DVC inside the block become a WorkspaceError.
 
     With `is_locked` no DVC command that changes something runs in this workspace meanwhile.

@@ -170,7 +170,7 @@ class ExchangeEntry:
 
     @property
     def tenant(self) -> str:
-        """"": it is not a tenant's."""
+        """The tenant whose it is; empty: it is none's."""
         first, _, rest = self.key.partition("/")
         return rest.partition("/")[0] if first == _OF_TENANTS else ""
 
@@ -196,7 +196,10 @@ class Exchange:
         return ExchangeFolder(self._store, "/".join(_check_name(part) for part in parts))
 
     def find_unused(self, keep_days: float) -> list[ExchangeEntry]:
-        """Return the folders of tenants and shards to which nothing was written for `keep_days`, by the store's clock."""
+        """Return the folders of tenants and shards to which nothing was written for `keep_days`.
+
+        Ages are by the store's clock.
+        """
         before = self._store.read_clock() - timedelta(days=keep_days)
         return [folder for folder in self._list_folders() if folder.may_go and folder.written < before]
 

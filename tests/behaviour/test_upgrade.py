@@ -85,7 +85,11 @@ class Load:
     """Clients that send requests and feedback, of each tenant to each server, until it is closed."""
 
     def __init__(self, key: str) -> None:
-        self._headers, self._stop, self._pool = {"authorization": f"Bearer {key}"}, threading.Event(), ThreadPoolExecutor(4)
+        self._headers, self._stop, self._pool = (
+            {"authorization": f"Bearer {key}"},
+            threading.Event(),
+            ThreadPoolExecutor(4),
+        )
         self._sent: dict[str, int] = {}
         self._sending = []
 
@@ -124,7 +128,9 @@ class Load:
 
 
 @pytest.fixture(scope="module")
-def root(make_root_in: Callable[..., Path], call: Callable[..., object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(
+    make_root_in: Callable[..., Path], call: Callable[..., object], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A workspace in which each tenant has a champion."""
     made = make_root_in(tmp_path_factory.mktemp("upgrade"), TENANTS)
     for stage in ("base", "train", "evaluate", "gate"):
@@ -190,7 +196,9 @@ def upgrade_under_load(old: Release, new: Release, url: str, revisions: tuple[st
         assert not [line for line in server.read_log().splitlines() if "rror" in line or "database" in line]
 
 
-def test_servers_of_this_release_go_on_beside_a_later_one_until_it_contracts(root: Path, url: str, tmp_path: Path) -> None:
+def test_servers_of_this_release_go_on_beside_a_later_one_until_it_contracts(
+    root: Path, url: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "revisions"
     folder.mkdir()
     for path in SCHEMA.folder.glob("revision_*.py"):

@@ -112,11 +112,9 @@ class Fleet:
         return protected
 
     def check(self, protected, scratch):
-        """Every version that is there can be loaded with the data that it was trained on; the protected ones are there."""
+        """Every version can be loaded with the data that it was trained on; the protected ones are there."""
         workspace = self.workspace
-        present = {
-            (tenant, one.version): one for tenant in TENANTS for one in workspace.registry.find_versions(tenant)
-        }
+        present = {(tenant, one.version): one for tenant in TENANTS for one in workspace.registry.find_versions(tenant)}
         assert protected <= present.keys()
         for one in self.nights:
             version = present.get((one.tenant, one.number))

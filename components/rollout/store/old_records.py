@@ -98,6 +98,9 @@ def _sum_month(connection: Connection, first: int, following: int, *, dry_run: b
         for begin in range(0, len(tenants), 500):
             some = own.tenant.in_(tenants[begin : begin + 500])
             connection.execute(sql.delete(SERVED).where(*inside, some))
-        rows = [{"tenant": row["tenant"], "day": first, **{name: int(row[name]) for name in SERVED_COLUMNS}} for row in found]
+        rows = [
+            {"tenant": row["tenant"], "day": first, **{name: int(row[name]) for name in SERVED_COLUMNS}}
+            for row in found
+        ]
         connection.execute(sql.insert(SERVED), rows)
     return sum(int(row["rows"]) - 1 for row in found)

@@ -46,7 +46,7 @@ def prune_datasets(
 
 
 def _list_trained_on(workspace: Workspace) -> Iterator[str]:
-    """Yield the dataset versions of all versions of all workspaces in MLflow, of the prefixes here, and the present one."""
+    """Yield the dataset versions of all versions in MLflow, of the prefixes here, and the present one."""
     for versions in workspace.registry.find_histories(_VERSION_TAG).values():
         yield from (one.dataset_version for one in versions if one.dataset_version)
     yield from (manifest.dataset_version for manifest in list_local_manifests(workspace))

@@ -18,7 +18,7 @@ from components.stages.progress import StageProgress, log_info, report_progress
 from components.stages.retention.datasets import prune_datasets
 from components.stages.retention.local_manifests import list_local_manifests
 from components.stages.retention.reference_time import find_reference_time
-from components.stages.retention.result import PrunedKind, PrunedTenant, PruneResult
+from components.stages.retention.result import PrunedKind, PruneResult
 from components.stages.retention.versions import prune_tenant
 from components.stages.rollout.manual import find_current_user
 from components.stages.workspace import Workspace
@@ -88,7 +88,7 @@ def _prune_tenants(
 
 
 def _list_used_sha256s(workspace: Workspace) -> Iterator[str]:
-    """Yield the artifacts from which the prefixes in the workspace were made, these prefixes, and all shared prefixes."""
+    """Yield the artifacts that prefixes in the workspace were made from, these prefixes, and all shared prefixes."""
     for manifest in list_local_manifests(workspace):
         yield manifest.sha256
         yield from manifest.made_from.values()
@@ -96,9 +96,7 @@ def _list_used_sha256s(workspace: Workspace) -> Iterator[str]:
         yield from (sha256 for one in versions for how, sha256 in read_made_from(one).items() if how == _SHARED)
 
 
-def _prune_exchange(
-    workspace: Workspace, tenants: Collection[str] | None, *, dry_run: bool
-) -> Iterator[PrunedKind]:
+def _prune_exchange(workspace: Workspace, tenants: Collection[str] | None, *, dry_run: bool) -> Iterator[PrunedKind]:
     workers = workspace.params.workers
     if workers is None:
         return

@@ -167,7 +167,9 @@ def test_a_release_that_expands_again_asks_to_contract_first(database_url: str, 
     fourth = fourth.replace("0002", "0004").replace("0001", "0003")
     (schema.folder / "revision_0004.py").write_text(fourth)
     later = replace(contracted(schema), head="0004", needs="0004")
-    with pytest.raises(WorkspaceError, match=r"0003, removes what older .* run `prefixfleet upgrade --tables --contract`"):
+    with pytest.raises(
+        WorkspaceError, match=r"0003, removes what older .* run `prefixfleet upgrade --tables --contract`"
+    ):
         Database(database_url, later)
     database = Database(database_url, later, is_prepared=False)
     assert database.upgrade(contract=True) == ["0003", "0004"]

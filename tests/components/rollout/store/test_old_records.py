@@ -47,7 +47,9 @@ def test_ended_runs_and_events_of_ended_jobs_go(database):
 
 def test_usage_of_whole_months_is_summed_and_later_additions_are_kept(database):
     days = range(to_day(2026, 1, 10), to_day(2026, 4, 20))
-    served = {UsageKey(tenant, day): Usage(requests=1, input_tokens=day) for tenant in ("acme", "birch") for day in days}
+    served = {
+        UsageKey(tenant, day): Usage(requests=1, input_tokens=day) for tenant in ("acme", "birch") for day in days
+    }
     add_served(database, "server", 1, served)
     before = read_usage(database, 0, to_day(2026, 12, 1))
     limit = to_day(2026, 3, 15)
