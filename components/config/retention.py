@@ -11,12 +11,12 @@ class RetentionConfig(Section):
     """How much of a tenant's past is kept; what serves, is tried or can be rolled back to is kept in any case."""
 
     versions: int = Field(default=10, ge=1, description="the newest versions of a tenant on each base are kept")
-    days: float = Field(default=90.0, ge=0.0, description="versions, runs and DVC objects that are younger are kept")
+    days: float = Field(default=90.0, ge=0.0, description="versions, runs and objects of DVC that are younger stay")
     predictions_days: float | None = Field(
         default=None,
         ge=0.0,
-        description="days after which the predictions of a version that cannot serve any more are removed from its run; "
-        "null: they stay as long as the version",
+        description="days after which a version that cannot serve any more loses its run's predictions; null: they "
+        "stay as long as the version",
     )
     dvc_objects: Literal["keep", "cache", "remote"] = Field(
         default="keep",

@@ -11,7 +11,7 @@ from typing import Any
 from components.config import InitFile, TrainConfig
 from components.data.digests import compute_tenant_digest
 from components.data.fingerprint import compute_fingerprint
-from components.errors import ArtifactError, ConfigError
+from components.errors import ArtifactError, ConfigError, SchemaError
 from components.registry.manifest import ARTIFACT_SCHEMA, TENSORS_FILE, Manifest, read_manifest
 from components.stages.base import BASE_FILE, find_chat_template_digest, read_base_facts
 from components.stages.init_texts import read_init_text
@@ -178,6 +178,8 @@ def find_reason(workspace: Workspace, item: PlanItem, base_digest: str) -> tuple
         return "no prefix yet", False
     try:
         manifest = read_manifest(folder)
+    except SchemaError:
+        return "artifact schema changed", True
     except ArtifactError as problem:
         return f"its prefix is damaged: {problem.got}", False
     if manifest.fingerprint != item.fingerprint:

@@ -84,7 +84,8 @@ class Database:
         Raises:
             WorkspaceError: see `upgrade_once`.
         """
-        patience, applied = Patience(_UPGRADE_PATIENCE_S), []
+        applied: list[str] = []
+        patience = Patience(_UPGRADE_PATIENCE_S)
         while True:
             try:
                 with self.transaction(_WANTED_TABLES) as connection:

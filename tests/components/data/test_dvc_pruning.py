@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import time
 
 import pytest
+from workspaces import write_tenant
 
 from components.data import dvc, dvc_pruning
 from components.data.digests import read_dataset_version
@@ -18,14 +20,8 @@ DAY_S = 86_400.0
 class Store:
     """A checkout whose data/ has had three versions, each sent to the remote."""
 
-    def __init__(self, root, write_tenant):
-        self.root = root
-        self.versions = [read_dataset_version(root / "data.dvc")]
-        dvc.push(root)
-        for start in (100, 200):
-            write_tenant(root / "data", "alder", start)
-            self.versions.append(dvc.add_data(root))
-            dvc.push(root)
+    def __init__(self, root, versions):
+        self.root, self.versions = root, versions
 
     def list_objects(self):
         with open_stores(self.root) as stores:
@@ -45,9 +41,29 @@ class Store:
         return prune_objects(self.root, place, "me", kept, **more)
 
 
+@pytest.fixture(scope="module")
+def template(make_checkout_in, tmp_path_factory):
+    """The folder with a checkout and its remote, and the three versions."""
+    root = make_checkout_in(tmp_path_factory.mktemp("pruning"), ("alder", "birch"))
+    versions = [read_dataset_version(root / "data.dvc")]
+    dvc.push(root)
+    for start in (100, 200):
+        write_tenant(root / "data", "alder", start)
+        versions.append(dvc.add_data(root))
+        dvc.push(root)
+    return root.parent, versions
+
+
 @pytest.fixture
-def store(make_checkout, write_tenant):
-    made = Store(make_checkout(("alder", "birch")), write_tenant)
+def store(template, tmp_path):
+    """A copy of it, in which all objects are ten days old."""
+    folder, versions = template
+    root = tmp_path / "workspace"
+    for name in ("workspace", "remote"):
+        shutil.copytree(folder / name, tmp_path / name, symlinks=True)
+    config = root / ".dvc" / "config"
+    config.write_text(config.read_text().replace(str(folder / "remote"), str(tmp_path / "remote")))
+    made = Store(root, versions)
     made.make_old()
     return made
 
@@ -87,7 +103,7 @@ def _read_names(folder):
     return {entry["md5"] for entry in json.loads(path.read_text())}
 
 
-def test_a_remote_of_several_workspaces_is_refused_and_the_cache_is_not(store, make_checkout):
+def test_a_remote_of_several_workspaces_is_refused_and_the_cache_is_not(store):
     mark_remote(store.root, "another")
     before = store.list_objects()
     for dry_run in (True, False):

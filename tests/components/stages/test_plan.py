@@ -67,7 +67,7 @@ def test_a_full_check_finds_what_a_stat_does_not_show(make_root):
     assert plan(Workspace(root)).items == ()
 
 
-def test_another_tokenizer_of_the_same_model_trains_again(make_root):
+def test_another_tokenizer_of_the_same_model_and_another_schema_train_again(make_root):
     root = make_root(("alder",))
     train.run(Workspace(root))
     file, prefix = root / "base/tokenizer.json", root / "out/train/alder/prefix.safetensors"
@@ -81,6 +81,9 @@ def test_another_tokenizer_of_the_same_model_trains_again(make_root):
     raise_on_failures(train.run(Workspace(root)))
     assert prefix.read_bytes() != before
     assert plan(Workspace(root)).items == ()
+    manifest = root / "out/train/alder/manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 1}))
+    assert plan(Workspace(root)).sentence == "1 to train, 0 up to date: alder (artifact schema changed)"
 
 
 @pytest.mark.parametrize("spoilt", ["folder", "nonsense"])
