@@ -48,7 +48,7 @@ def prune_datasets(
 def _list_trained_on(workspace: Workspace) -> Iterator[str]:
     """Yield the dataset versions of all versions in MLflow, of the prefixes here, and the present one."""
     for versions in workspace.registry.find_histories(_VERSION_TAG).values():
-        yield from (one.dataset_version for one in versions if one.dataset_version)
+        yield from (one.tags[_VERSION_TAG] for one in versions if one.tags.get(_VERSION_TAG))
     yield from (manifest.dataset_version for manifest in list_local_manifests(workspace))
     if (workspace.root / POINTER_FILE).is_file():
         yield workspace.dataset_version
