@@ -15,13 +15,14 @@ from flows.states import make_end_state
 
 
 @flow(name="prune", flow_run_name=name_run("prune"))
-def prune(workspace: str = ".", by: str = "prefect") -> State[PruneResult]:
-    """Remove what `retention` does not keep. Without that section, remove nothing."""
+def prune(workspace: str = ".", by: str = "prefect", dry_run: bool = False) -> State[PruneResult]:
+    """Remove what `retention` does not keep; with `dry_run` only find it. Without that section, remove nothing."""
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace))
     if opened_workspace.params.retention is None:
         return make_end_state("no section retention in params.yaml: nothing is removed", PruneResult(), failed=False)
-    pruned = stage(opened_workspace, by=by)
+    pruned = stage(opened_workspace, by=by, dry_run=dry_run)
     table = [dict(zip(("tenant", "what", "number", "bytes"), row, strict=True)) for row in make_rows(pruned)]
-    create_table_artifact(key="pruned", table=table, description=summarize_pruning(pruned, dry_run=False))
-    return make_end_state(summarize_pruning(pruned, dry_run=False), pruned, failed=False)
+    sentence = summarize_pruning(pruned, dry_run=dry_run)
+    create_table_artifact(key="pruned", table=table, description=sentence)
+    return make_end_state(sentence, pruned, failed=False)

@@ -29,3 +29,10 @@ def test_without_the_section_it_says_what_to_write(call, make_root):
     result = call(make_root(("alder",)), "prune")
     assert result.exit_code == 2
     assert "retention: {versions: 10, days: 90}" in result.stderr
+
+
+def test_a_tenant_that_does_not_exist_is_an_error_and_nothing_old_is_said(call, make_root):
+    root = make_root(("alder",), retention={"versions": 1})
+    wrong = call(root, "prune", "--tenant", "older")
+    assert (wrong.exit_code, "did you mean 'alder'?" in wrong.stderr) == (2, True)
+    assert "nothing is old enough to be removed" in call(root, "prune").stdout

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 def test_without_the_section_nothing_is_removed_and_with_it_the_result_is_returned(make_root, set_params, monkeypatch):
     pruned = PruneResult([PrunedTenant("alder", ("1",), 0, 10)], [PrunedKind("records of nights", 3, None)])
-    monkeypatch.setattr(module, "stage", lambda workspace, by: pruned)
+    monkeypatch.setattr(module, "stage", lambda workspace, by, dry_run: pruned)
     root = make_root(("alder",))
     state = module.prune(str(root), return_state=True)
     assert (read_result(state), "no section retention" in str(state.message)) == (PruneResult(), True)

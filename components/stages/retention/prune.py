@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from components.config import RetentionConfig
 from components.data.intake import QUARANTINE_FOLDER
-from components.data.schema import list_tenants
+from components.data.schema import check_tenant_id, list_tenants
 from components.errors import ConfigError, OwnershipError
 from components.registry.mlflow.versions import MADE_FROM_TAG, read_made_from
 from components.rollout.store.old_records import remove_old_records, sum_old_usage
@@ -40,6 +40,7 @@ def prune(
 
     Raises:
         ConfigError: params.yaml has no section `retention`.
+        DataError: a named tenant has neither data nor versions.
         RegistryError: see `Registry.remove_stored_runs`; the tenants before are done.
         WorkspaceError: another run is in progress, or the database, a disk or DVC fails.
         WorkersError: the exchange does not answer.
@@ -48,6 +49,9 @@ def prune(
     if limits is None:
         fix = "add it, for example retention: {versions: 10, days: 90}, and look at `prefixfleet prune --dry-run`"
         raise ConfigError("a section retention in params.yaml", "none", fix)
+    for tenant in tenants or ():
+        if not (workspace.data / tenant).is_dir() and not workspace.registry.find_versions(check_tenant_id(tenant)):
+            workspace.list_tenants([tenant])  # raises the error, with the nearest name
     with workspace.lock():
         now_s = find_reference_time(workspace)
         result = PruneResult()

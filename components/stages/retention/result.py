@@ -42,6 +42,8 @@ class PruneResult:
 
 def summarize_pruning(result: PruneResult, *, dry_run: bool) -> str:
     """Return the result in one line."""
+    if result == PruneResult():
+        return "nothing is old enough to be removed"
     tenants = result.tenants
     parts = [
         f"{_count(sum(len(one.versions) for one in tenants), 'version')} and "
