@@ -222,6 +222,7 @@ def test_servers_of_this_release_go_on_beside_a_later_one_until_it_contracts(
     assert new.run("keys", "list").returncode == 0
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 def test_servers_of_an_earlier_commit_go_on_beside_this_release(root: Path, url: str, tmp_path: Path) -> None:
     commit, revision = EARLIER
     archive = subprocess.run(["git", "-C", str(PROJECT), "archive", commit], capture_output=True, check=False)
