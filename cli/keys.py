@@ -12,7 +12,12 @@ import typer
 from cli.arguments import check_tenant
 
 if TYPE_CHECKING:
-    from components.access.api_keys import ApiKeys
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Connection
+
+    from components.access.api_keys import ApiKey, ApiKeys
+    from components.rollout.types import LedgerAction
 
 app = typer.Typer(help="API keys of the server: create, list and revoke them.", no_args_is_help=True)
 
@@ -54,7 +59,9 @@ def create(
         raise ConfigError("either a tenant, or --role, or --admin", got, "pass one of them")
     seconds = None if expires is None else parse_duration(expires)
     with _open_keys(ctx.obj) as keys:
-        key, text = keys.create(tenant, note, seconds, role="admin" if role is None else role.value)
+        key, text = keys.create(
+            tenant, note, seconds, role="admin" if role is None else role.value, record=_record("create-key")
+        )
     print_line(text)
     saved = "save it now, it cannot be shown again"
     print_note(f"key {key.id} of {key.holder}, expires: {format_time(key.expires_s)}; {saved}")
@@ -82,8 +89,24 @@ def revoke(ctx: typer.Context, key: Annotated[str, typer.Argument(help="Id of a 
     from cli.output import print_note
 
     with _open_keys(ctx.obj) as keys:
-        revoked = keys.revoke(key)
+        revoked = keys.revoke(key, _record("revoke-key"))
     print_note(f"key {revoked.id} of {revoked.holder} is revoked")
+
+
+def _record(action: "LedgerAction") -> "Callable[[Connection, ApiKey], None]":
+    """Return a function that writes to the ledger what is done with a key, and by whom."""
+    from components.rollout.store.ledger import write_entries
+    from components.rollout.types import LedgerEntry
+    from components.stages.rollout.actors import find_command_actor
+
+    actor = find_command_actor()
+
+    def record(connection: "Connection", key: "ApiKey") -> None:
+        tenant, why = key.tenant or "", f"key {key.id} of {key.holder}"
+        entry = LedgerEntry(tenant=tenant, by=actor.name, origin=actor.origin, action=action, why=why)
+        write_entries(connection, entry)
+
+    return record
 
 
 @contextmanager

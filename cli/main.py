@@ -23,9 +23,11 @@ from cli import (
     keys,
     metrics,
     migrate,
+    notify,
     peft_exchange,
     plan,
     prune,
+    report,
     reproduce,
     rollout,
     runs,
@@ -68,7 +70,8 @@ starts `fine-tune` for each job of its fine-tuning API.
 
 `plan` shows what the next `retrain` would train and what it takes; `usage` what each tenant used, and its cost.
 
-`console` shows the fleet in a browser; `metrics` prints what flows did, for Prometheus.
+`console` shows the fleet in a browser; `metrics` prints what flows did, for Prometheus. `report` writes a night as one
+HTML file; `notify` tries and lists the channels and webhooks that are told what happens.
 
 `worker start` trains shards on this machine, for parents whose params.yaml has a section `workers`.
 
@@ -133,6 +136,7 @@ app = typer.Typer(
 app.add_typer(base.app, name="base")
 app.add_typer(data.app, name="data")
 app.add_typer(keys.app, name="keys")
+app.add_typer(notify.app, name="notify")
 app.add_typer(worker.app, name="worker")
 app.command("serve")(serve.serve)
 app.command("console")(console.console)
@@ -150,6 +154,7 @@ app.command("migrate")(migrate.migrate)
 app.command("tune")(tune.tune)
 app.command("status")(status.status)
 app.command("metrics")(metrics.metrics)
+app.command("report")(report.report)
 app.command("usage")(usage.usage)
 app.command("rollout")(rollout.rollout)
 app.command("history")(rollout.history)

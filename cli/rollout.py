@@ -74,11 +74,14 @@ def history(
         for entry in entries:
             print_json(asdict(entry))
         return
-    columns = ["when (UTC)", "who", "what", "from", "to", "why"]
-    rows = [[one.at, one.by, one.action, one.from_version or "-", one.to_version or "-", one.why] for one in entries]
+    columns = ["when (UTC)", "who", "from where", "what", "from", "to", "why"]
+    rows = [
+        [one.at, one.by, one.origin or "-", one.action, one.from_version or "-", one.to_version or "-", one.why]
+        for one in entries
+    ]
     if tenant is None:
         columns.insert(0, "tenant")
-        rows = [[one.tenant, *row] for one, row in zip(entries, rows, strict=True)]
+        rows = [[one.tenant or "-", *row] for one, row in zip(entries, rows, strict=True)]
     print_table(f"Moves of {tenant or 'all tenants'}", columns, rows)
 
 

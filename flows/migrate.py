@@ -11,11 +11,15 @@ from prefect.client.schemas.objects import State
 from components.logs import add_log_context, log_context
 from components.stages import run_log
 from components.stages.migration.waves import WaveResult
-from components.stages.rollout.manual import find_current_user
+from components.stages.notifications import announce_stop
+from components.stages.rollout.actors import find_current_user
 from components.stages.run_metrics import record_flow_end
+from components.stages.sharding.code_version import read_code_version
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.events import emit_events
+from flows.notifications import tell_at_end
+from flows.report import publish_report
 from flows.run_names import name_run
 from flows.states import make_end_state
 from flows.wave import run_wave
@@ -30,11 +34,13 @@ def migrate(workspace: str = ".") -> State[WaveResult]:
     opened_workspace, began_s = Workspace(Path(workspace)), time.time()
     if opened_workspace.params.next_base is None:
         return make_end_state("no next_base in params.yaml", WaveResult(), failed=False)
-    with opened_workspace.lock(), log_context():
+    with tell_at_end(opened_workspace), opened_workspace.lock(), log_context():
         entry = begin_log(opened_workspace)
         add_log_context(run=entry)
-        result = run_wave(opened_workspace, moves=True)
-        end_log(opened_workspace, entry, result)
+        with announce_stop(opened_workspace, entry, _TRIGGER):
+            result = run_wave(opened_workspace, moves=True)
+            end_log(opened_workspace, entry, result)
+            publish_report(opened_workspace, entry)
         record_flow_end(opened_workspace, "migrate", began_s, result.failures)
     emit_events(opened_workspace)
     create_markdown_artifact(key="migration-report", markdown=make_page(result))
@@ -44,7 +50,7 @@ def migrate(workspace: str = ".") -> State[WaveResult]:
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
 def begin_log(workspace: Workspace) -> int:
     """Record that the wave begins; return its id among the runs."""
-    return run_log.begin_run_log(workspace, _TRIGGER, find_current_user())
+    return run_log.begin_run_log(workspace, _TRIGGER, find_current_user(), read_code_version())
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)

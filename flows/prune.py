@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from components.stages.retention.prune import prune as stage
 from components.stages.retention.result import PruneResult, make_rows, summarize_pruning
 from components.stages.workspace import Workspace
+from flows.actors import make_actor
 from flows.environment import prepare_environment
 from flows.run_names import name_run
 from flows.states import make_end_state
@@ -21,7 +22,7 @@ def prune(workspace: str = ".", by: str = "prefect", dry_run: bool = False) -> S
     opened_workspace = Workspace(Path(workspace))
     if opened_workspace.params.retention is None:
         return make_end_state("no section retention in params.yaml: nothing is removed", PruneResult(), failed=False)
-    pruned = stage(opened_workspace, by=by, dry_run=dry_run)
+    pruned = stage(opened_workspace, by=make_actor(by), dry_run=dry_run)
     table = [dict(zip(("tenant", "what", "number", "bytes"), row, strict=True)) for row in make_rows(pruned)]
     sentence = summarize_pruning(pruned, dry_run=dry_run)
     create_table_artifact(key="pruned", table=table, description=sentence)

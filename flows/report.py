@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from components.stages.outcome import TenantOutcome
 from components.stages.progress import join_abbreviated
 from components.stages.reports import charts
+from components.stages.reports.night_files import try_to_write_report
 from components.stages.reports.results_table import TenantResult, make_narrow_table, read_results, to_markdown
+from components.stages.run_log import make_report_link
 from components.stages.workspace import Workspace
 from flows.retrain_result import RetrainResult
 
@@ -27,6 +29,17 @@ def publish_results(workspace: Workspace, run: RetrainResult, tenants: Sequence[
     page = make_page(run.plan, *reasons, run.workers, run.causes)
     create_markdown_artifact(key="retrain-report", markdown=page)
     return rows
+
+
+@task(cache_policy=NO_CACHE)
+def publish_report(workspace: Workspace, run: int) -> None:
+    """Write the report of a night to out/nights; link the console's page of it, if params.yaml says where it is."""
+    path = try_to_write_report(workspace, run)
+    if link := make_report_link(workspace.params.console, run):
+        create_link_artifact(key="night-report", link=link, link_text=f"Report of run {run}")
+    elif path:
+        text = f"Report of run {run}: `{path.relative_to(workspace.root)}` in the workspace"
+        create_markdown_artifact(key="night-report", markdown=text)
 
 
 def make_page(

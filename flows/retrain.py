@@ -17,12 +17,14 @@ from components.registry.mlflow.versions import CHAMPION, Version
 from components.stages import dataset, gate, register, rejections, run_log
 from components.stages.last_failures import record_outcomes
 from components.stages.next_base_view import find_moved_tenants
+from components.stages.notifications import announce_stop
 from components.stages.outcome import TenantOutcome, raise_on_failures
 from components.stages.plan import Plan, plan
 from components.stages.plan_budgets import leave_out_refused, warn_of_spent_budgets
 from components.stages.progress import log_info
 from components.stages.run_log import WorkerSpan
 from components.stages.run_metrics import name_retraining, record_flow_end
+from components.stages.sharding.code_version import read_code_version
 from components.stages.sharding.heartbeats import describe_worker
 from components.stages.sharding.training_estimates import record_device_rate
 from components.stages.triggers import run_causes
@@ -31,7 +33,8 @@ from components.stages.usage_records import record_stored_bytes, record_training
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.events import emit_events
-from flows.report import publish_results
+from flows.notifications import tell_at_end
+from flows.report import publish_report, publish_results
 from flows.retrain_result import RetrainResult
 from flows.run_names import name_run
 from flows.shard import shard
@@ -53,36 +56,38 @@ def retrain(
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace), full_check=full_check)
     flow_name, began_s = name_retraining(tenants), time.time()
-    with opened_workspace.lock(), log_context():
+    with tell_at_end(opened_workspace), opened_workspace.lock(), log_context():
         causes = begin_causes(opened_workspace, tenants, trigger)
         entry = begin_log(opened_workspace, causes)
         add_log_context(run=entry)
-        version, refused = ensure_dataset_version(opened_workspace, tenants)
-        tenants = dataset.leave_out_refused(opened_workspace, tenants, refused)
-        planned = make_plan(opened_workspace, tenants)
-        run = RetrainResult(
-            version, planned.sentence, outcomes=refused, causes=causes.list_lines(), refused=dict(planned.refused)
-        )
-        run.outcomes += train_and_evaluate(opened_workspace, planned, run)
-        run.outcomes += judge_tenants(opened_workspace, run.list_passed("evaluate"))
-        judged = planned.collect_fingerprints(run.list_passed("gate"))
-        versions, failures = register_accepted(opened_workspace, judged, causes)
-        run.outcomes += failures
-        run.rejected = record_rejections(opened_workspace, judged, causes)
-        outdated = [item.tenant for item in planned.items if item.outdated]
-        run.promoted, failures = roll_out(opened_workspace, versions, outdated, causes)
-        run.outcomes += failures
-        record_stored(opened_workspace)
-        if opened_workspace.params.next_base is not None:
-            run.add_wave(run_wave(opened_workspace, moves=False, tenants=tenants))
-        emit_events(opened_workspace)
-        record_outcomes(opened_workspace, [*run.outcomes, *run.list_finished()])
-        if tenants is None and not run.failures:
-            commit_to_dvc(opened_workspace)
-        run.rows = publish_results(opened_workspace, run, tenants)
-        end_causes(opened_workspace, causes, run)
-        end_log(opened_workspace, entry, planned, run)
-        record_flow_end(opened_workspace, flow_name, began_s, run.outcomes)
+        with announce_stop(opened_workspace, entry, trigger):
+            version, refused = ensure_dataset_version(opened_workspace, tenants)
+            tenants = dataset.leave_out_refused(opened_workspace, tenants, refused)
+            planned = make_plan(opened_workspace, tenants)
+            run = RetrainResult(
+                version, planned.sentence, outcomes=refused, causes=causes.list_lines(), refused=dict(planned.refused)
+            )
+            run.outcomes += train_and_evaluate(opened_workspace, planned, run)
+            run.outcomes += judge_tenants(opened_workspace, run.list_passed("evaluate"))
+            judged = planned.collect_fingerprints(run.list_passed("gate"))
+            versions, failures = register_accepted(opened_workspace, judged, causes)
+            run.outcomes += failures
+            run.rejected = record_rejections(opened_workspace, judged, causes)
+            outdated = [item.tenant for item in planned.items if item.outdated]
+            run.promoted, failures = roll_out(opened_workspace, versions, outdated, causes)
+            run.outcomes += failures
+            record_stored(opened_workspace)
+            if opened_workspace.params.next_base is not None:
+                run.add_wave(run_wave(opened_workspace, moves=False, tenants=tenants))
+            emit_events(opened_workspace)
+            record_outcomes(opened_workspace, [*run.outcomes, *run.list_finished()])
+            if tenants is None and not run.failures:
+                commit_to_dvc(opened_workspace)
+            run.rows = publish_results(opened_workspace, run, tenants)
+            end_causes(opened_workspace, causes, run)
+            end_log(opened_workspace, entry, planned, run)
+            publish_report(opened_workspace, entry)
+            record_flow_end(opened_workspace, flow_name, began_s, run.outcomes)
     return make_end_state(run.message, run, failed=bool(run.failures), rejected=bool(run.rejected))
 
 
@@ -107,7 +112,7 @@ def end_causes(workspace: Workspace, causes: RunCauses, run: RetrainResult) -> N
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
 def begin_log(workspace: Workspace, causes: RunCauses) -> int:
     """Record that the run begins; return its id."""
-    return run_log.begin_run_log(workspace, causes.trigger, causes.by)
+    return run_log.begin_run_log(workspace, causes.trigger, causes.by, read_code_version())
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)

@@ -16,9 +16,11 @@ from components.stages.rollout import cycle as stage
 from components.stages.rollout.cycle import TenantCycleResult
 from components.stages.run_metrics import record_flow_end
 from components.stages.workspace import Workspace
+from flows.actors import make_actor
 from flows.environment import prepare_environment
 from flows.events import emit_events
 from flows.forget import open_prefect_record
+from flows.notifications import send_messages
 from flows.run_names import name_run
 from flows.states import make_end_state
 
@@ -34,6 +36,7 @@ def rollout(workspace: str = ".") -> State[CycleResult]:
         results, failures = run_cycle(opened_workspace)
     finally:
         emit_events(opened_workspace)
+        send_messages(opened_workspace)
     if any(one.action != "wait" for one in results):
         publish_moves(results)
     deliver_corrections(opened_workspace)
@@ -47,7 +50,10 @@ def rollout(workspace: str = ".") -> State[CycleResult]:
 def promote(tenant: str, version: str | None = None, workspace: str = ".", by: str = "prefect") -> str:
     """Make a version champion: the named one, else the challenger, else the newest."""
     prepare_environment(Path(workspace))
-    return manual.promote(Workspace(Path(workspace)), tenant, version, by).version
+    opened_workspace = Workspace(Path(workspace))
+    champion = manual.promote(opened_workspace, tenant, version, make_actor(by))
+    send_messages(opened_workspace)
+    return champion.version
 
 
 @flow(name="rollback", flow_run_name=name_run("roll back {tenant}"))
@@ -55,8 +61,9 @@ def rollback(tenant: str, to: str | None = None, workspace: str = ".", by: str =
     """End a trial; or make the former champion, or the version in `to`, champion again."""
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace))
-    _, version = manual.roll_back(opened_workspace, tenant, to, by)
+    _, version = manual.roll_back(opened_workspace, tenant, to, make_actor(by))
     emit_events(opened_workspace)
+    send_messages(opened_workspace)
     return version
 
 
@@ -64,7 +71,9 @@ def rollback(tenant: str, to: str | None = None, workspace: str = ".", by: str =
 def hold(tenant: str, action: manual.HoldAction, workspace: str = ".", by: str = "prefect") -> None:
     """Pause or resume a trial; pin or unpin a champion."""
     prepare_environment(Path(workspace))
-    manual.hold(Workspace(Path(workspace)), tenant, action, by)
+    opened_workspace = Workspace(Path(workspace))
+    manual.hold(opened_workspace, tenant, action, make_actor(by))
+    send_messages(opened_workspace)
 
 
 @flow(name="forget", flow_run_name=name_run("forget {tenant}"))
@@ -72,7 +81,7 @@ def forget(tenant: str, workspace: str = ".", by: str = "prefect") -> None:
     """Remove a tenant everywhere and permanently. In Prefect only this run remains."""
     prepare_environment(Path(workspace))
     with open_prefect_record() as record:
-        removal.forget(Workspace(Path(workspace)), tenant, by, record)
+        removal.forget(Workspace(Path(workspace)), tenant, make_actor(by), record)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, timeout_seconds=600)

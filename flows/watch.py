@@ -12,12 +12,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from components.rollout.store.causes import Cause
+from components.stages.notifications import has_notifications
 from components.stages.run_metrics import record_flow_end
 from components.stages.triggers import run_causes, watching
 from components.stages.triggers.watching import WatchLook
 from components.stages.workspace import Workspace
 from flows.environment import prepare_environment
 from flows.events import emit_events
+from flows.notifications import send_messages
 from flows.retrain import retrain
 from flows.retrain_result import RetrainResult
 from flows.run_names import name_run
@@ -44,6 +46,8 @@ def watch(workspace: str = ".") -> State[WatchResult]:
     record_flow_end(opened_workspace, "watch", began_s)
     if any(one.kind == "drift" for one in result.look.opened):
         emit_events(opened_workspace)
+    if not result.look.due and has_notifications(opened_workspace):
+        send_messages(opened_workspace)
     result.causes = result.look.due
     if not result.causes:
         return make_end_state(result.look.sentence, result, failed=False)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Literal, get_args
 
 import sqlalchemy as sql
-from sqlalchemy.engine import RowMapping
+from sqlalchemy.engine import Connection, RowMapping
 
 from components.access.latest_clock import LatestClock
 from components.errors import ConfigError, WorkspaceError
@@ -99,11 +99,17 @@ class ApiKeys:
             KEYS.metadata.create_all(connection)
 
     def create(
-        self, tenant: str | None, note: str = "", seconds: float | None = None, *, role: FleetRole = "admin"
+        self,
+        tenant: str | None,
+        note: str = "",
+        seconds: float | None = None,
+        *,
+        role: FleetRole = "admin",
+        record: Callable[[Connection, ApiKey], None] = lambda *_: None,
     ) -> tuple[ApiKey, str]:
         """Create a key for a tenant (None: for a `role`) that expires after `seconds` (None: never).
 
-        Returns the key and its text; the text cannot be read again.
+        `record` writes who did it, in the same transaction. Returns the key and its text, which cannot be read again.
         """
         now_s = self._clock()
         key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
@@ -114,6 +120,7 @@ class ApiKeys:
         row["tenant"] = stored
         with self._database.transaction("to save an API key") as connection:
             connection.execute(sql.insert(KEYS), row)
+            record(connection, key)
         return key, f"pf-{key_id}-{secret}"
 
     def list(self, tenant: str | None = None) -> list[ApiKey]:
@@ -124,16 +131,21 @@ class ApiKeys:
         with self._database.connect("the API keys") as connection:
             return [_to_key(row) for row in connection.execute(query).mappings()]
 
-    def revoke(self, key_id: str) -> ApiKey:
+    def revoke(self, key_id: str, record: Callable[[Connection, ApiKey], None] = lambda *_: None) -> ApiKey:
         """Revoke a key; each server refuses it within its `keys_seconds`.
+
+        `record` writes who did it, in the same transaction, unless the key was revoked before.
 
         Raises:
             ConfigError: there is no key with this id.
         """
         is_valid = KEYS.c.revoked_s.is_(None)
         with self._database.transaction("to revoke an API key") as connection:
-            connection.execute(sql.update(KEYS).where(KEYS.c.id == key_id, is_valid).values(revoked_s=self._clock()))
+            change = sql.update(KEYS).where(KEYS.c.id == key_id, is_valid).values(revoked_s=self._clock())
+            is_changed = connection.execute(change).rowcount == 1
             row = connection.execute(sql.select(KEYS).where(KEYS.c.id == key_id)).mappings().first()
+            if row is not None and is_changed:
+                record(connection, _to_key(row))
         if row is None:
             raise ConfigError("the id of a key", repr(key_id), "see `prefixfleet keys list`")
         return _to_key(row)

@@ -23,6 +23,7 @@ from components.config.evaluate import NonInferiorityConfig as NonInferiorityCon
 from components.config.evaluate import Tokenizer as Tokenizer
 from components.config.merging import merge_values
 from components.config.metrics import MetricsConfig as MetricsConfig
+from components.config.notify import NotifyConfig as NotifyConfig
 from components.config.overrides import read_override_files
 from components.config.problems import format_value, make_unknown_key_error, to_config_error
 from components.config.removed_keys import drop_removed_keys
@@ -170,6 +171,7 @@ class Params(_Section):
     serve: ServeConfig = ServeConfig()
     console: ConsoleConfig = ConsoleConfig()
     metrics: MetricsConfig = MetricsConfig()
+    notify: NotifyConfig = NotifyConfig()
     access: AccessConfig = AccessConfig()
     rollout: RolloutConfig = RolloutConfig()
     backup: BackupConfig = BackupConfig()

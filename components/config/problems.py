@@ -10,6 +10,8 @@ from pydantic_core import ErrorDetails
 
 from components.errors import ConfigError
 
+HIDDEN = "hidden"
+"""Type of a `PydanticCustomError` about a value that may be a secret, and is not quoted."""
 _EMPTY_VALUES = {"dict_type": "{}", "model_type": "{}", "list_type": "[]"}
 _UNION_TYPE = re.compile(r"(dict|list|tuple|literal|union)\[")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -32,6 +34,8 @@ def to_config_error(problems: ValidationError, model: type[BaseModel], where: st
         return ConfigError("a key that is a string", f"{parent}: {value!r}", "put the key in quotes")
     if first["type"] == "missing":
         return ConfigError(f"a value for {'.'.join(path)}", f"none in {where}", "add it, or restore the file from git")
+    if first["type"] == HIDDEN:
+        return ConfigError(first["msg"], f"{where}: {'.'.join(path)}, whose value is not shown", "correct the value")
     wanted = ", or ".join(dict.fromkeys(_describe_wanted(one) for one in (*reversed(options), first)))
     return ConfigError(
         wanted, f"{where}: {'.'.join(path)} = {format_value(value)}", _suggest_fix(first["type"], value, first)

@@ -20,6 +20,7 @@ from components.console.rendering import make_asset_url, open_templates
 from components.console.security import COOKIE, TOKEN_FIELD
 from components.console.sessions import Sessions, Visitor
 from components.console.sources import Sources
+from components.stages.rollout.actors import Actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ class View:
     def sources(self) -> Sources:
         """Where the facts are."""
         return self.console.sources
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, and from which address, for the ledger."""
+        client = self.request.client
+        return Actor(self.visitor.name if self.visitor else "", f"console from {client.host if client else 'unknown'}")
 
     @property
     def root(self) -> str:

@@ -159,14 +159,24 @@ LedgerAction = Literal[
     "reject",
     "drift",
     "prune",
+    "create-key",
+    "revoke-key",
 ]
+
+
+KEY_ACTIONS: tuple[LedgerAction, ...] = ("create-key", "revoke-key")
+"""Actions on API keys; the others are on a tenant's data and versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """One line of the ledger: a move of a tenant, a rejection, drifted requests, removed versions. "": no version."""
+    """One line of the ledger: a move of a tenant, a rejection, drifted requests, removed versions, an API key.
+
+    A version of "" is none.
+    """
 
     tenant: str
+    """"": all tenants."""
     by: str
     """A user (`ada@host`), `rollout`, `retrain`, `watch`, or `mlflow` for an alias that was moved in MLflow."""
     action: LedgerAction
@@ -177,3 +187,5 @@ class LedgerEntry:
     figures: Mapping[str, Any] = field(default_factory=dict)
     """The numbers behind the decision, as JSON values."""
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    origin: str = ""
+    """From where a person did it, such as `console from 10.0.0.7`; "": no person did, or an older release wrote it."""

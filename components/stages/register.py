@@ -32,6 +32,7 @@ from components.stages.gate import VERDICT_FILE, read_last_verdict
 from components.stages.outcome import TenantOutcome, catch_failure
 from components.stages.plan_checks import read_planned_manifest
 from components.stages.progress import log_info, log_warning
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.engine_checks import check_engine
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import (
@@ -46,6 +47,7 @@ from components.stages.stamps import ENDED_FIELD, TRAINING_FILE, read_json
 from components.stages.train import LOSS_FILE
 from components.stages.workspace import Workspace
 
+_ACTOR = Actor("retrain")
 CAUSE_TAG = "cause"
 """Tag of a run in MLflow: why the tenant was trained again."""
 DescribeCause = Callable[[str], str]
@@ -140,10 +142,10 @@ def _roll_out_version(workspace: Workspace, version: Version, outdated: bool, ca
             log_info(f"{tenant}: version {number} {obstacle}")
         elif policy == "immediate" or (not has_champion and policy != "manual"):
             check_engine(workspace, version)
-            return make_champion(lease, number, "retrain", reason).champion
+            return make_champion(lease, number, _ACTOR, reason).champion
         elif before.challenger != number:
             check_engine(workspace, version)
-            start_trial(lease, number, "retrain", reason)
+            start_trial(lease, number, _ACTOR, reason)
     return ""
 
 

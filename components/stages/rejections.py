@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from components.evaluation.gate import Verdict
 from components.registry.registry import CHAMPION
-from components.rollout.store.event_outbox import add_event
 from components.rollout.store.ledger import read_newest, write_entries
 from components.rollout.types import LedgerEntry
 from components.stages.gate import read_last_verdict
+from components.stages.notifications import announce
 from components.stages.register import CAUSE_TAG, DescribeCause, find_judged, make_run_log, say_nothing
 from components.stages.workspace import Workspace
 
@@ -73,5 +73,5 @@ def record_rejections(
         )
         with workspace.database.transaction("to record a rejection") as connection:
             write_entries(connection, entry)
-            add_event(connection, entry)
+            announce(workspace, connection, entry)
     return {manifest.tenant: explain_rejection(verdict) for manifest, verdict in rejected}

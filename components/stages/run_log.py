@@ -4,12 +4,25 @@ Does not know the flow that runs it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from components.rollout.store.runs import RunResult, RunTenant, begin_run_entry, end_run_entry
+from sqlalchemy.engine import Connection
+
+from components.config.console import ConsoleConfig
+from components.notify.events import describe_run
+from components.rollout.store.runs import (
+    RunResult,
+    RunTenant,
+    begin_run_entry,
+    end_run_entry,
+    read_run_start,
+)
+from components.stages.base import BASE_FILE
 from components.stages.next_base_view import NextBaseView
+from components.stages.notifications import add_fleet_events
 from components.stages.outcome import TenantOutcome
+from components.stages.run_scores import read_run_scores
 from components.stages.stamps import TRAINING_FILE, read_json
 from components.stages.workspace import Workspace
 
@@ -25,9 +38,9 @@ class WorkerSpan:
     ended_s: float
 
 
-def begin_run_log(workspace: Workspace, trigger: str, by: str) -> int:
+def begin_run_log(workspace: Workspace, trigger: str, by: str, code_version: str = "") -> int:
     """Record that a run begins; return its id. Raises WorkspaceError."""
-    return begin_run_entry(workspace.database, trigger, by, _now())
+    return begin_run_entry(workspace.database, trigger, by, _now(), code_version)
 
 
 def end_run_log(
@@ -69,7 +82,17 @@ def end_run_log(
     ]
     skipped = {tenant: why for tenant, why in (refused or {}).items() if tenant not in told}
     rows += [RunTenant(tenant=tenant, result="skipped", detail=why) for tenant, why in sorted(skipped.items())]
-    end_run_entry(workspace.database, run, _now(), version, max(0, planned - len(rows)), rows)
+    facts = read_json(workspace.get_output_folder("base") / BASE_FILE) or {}
+    ended_at, unchanged = _now(), max(0, planned - len(rows))
+
+    def announce_end(connection: Connection) -> None:
+        start = read_run_start(connection, run)
+        entry = replace(start, ended_at=ended_at, dataset_version=version, unchanged=unchanged)
+        link = make_report_link(workspace.params.console, run)
+        add_fleet_events(workspace, connection, *describe_run(entry, rows, link))
+
+    digest = str(facts.get("digest", ""))
+    end_run_entry(workspace.database, run, ended_at, version, unchanged, rows, digest, announce_end)
 
 
 def _has_new_result(outcome: TenantOutcome) -> bool:
@@ -108,7 +131,13 @@ def _make_row(
         ended_s=span.ended_s if span else 0.0,
         device_seconds=float(measured.get("seconds", 0.0)),
         training_tokens=int(measured.get("tokens", 0)),
+        **(asdict(read_run_scores(workspace, tenant)) if tenant not in failures else {}),
     )
+
+
+def make_report_link(config: ConsoleConfig, run: int) -> str:
+    """Return the address of a run's report in the console; "": params.yaml does not say where the console is."""
+    return f"{config.address.rstrip('/')}/nights/{run}/report" if config.address else ""
 
 
 def _now() -> str:

@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 
 from components.console.nights import find_lanes, find_period
 from components.console.paging import find_page
 from components.console.refusals import make_not_found_error
 from components.console.view import CurrentView
 from components.rollout.store.runs import RESULTS, RunEntry, count_runs, read_run, read_run_tenants, read_runs
+from components.stages.reports.night_files import make_report
+from components.stages.reports.night_page import make_policy, write_page
 
 router = APIRouter()
 
@@ -51,6 +53,18 @@ def show_night(view: CurrentView, run: int) -> Response:
         began_s=began_s,
         ended_s=ended_s,
     )
+
+
+@router.get("/nights/{run}/report", response_model=None)
+def show_report(view: CurrentView, run: int) -> Response:
+    """Show the report of a run, which is a page of its own, to be saved or sent."""
+    workspace = view.sources.workspace
+    params, report = workspace.params if workspace else None, None
+    if 0 < run <= _HIGHEST_ID:
+        report = make_report(view.sources.database, run, view.console.config, params)
+    if report is None:
+        raise make_not_found_error("a run of this fleet")
+    return HTMLResponse(write_page(report), headers={"content-security-policy": make_policy()})
 
 
 def _make_line(label: str, runs: Iterable[RunEntry], name: str) -> list[dict[str, Any]]:

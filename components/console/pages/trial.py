@@ -105,8 +105,7 @@ def make_move(view: OperatorView, tenant: str, move: OfferedMove, form: FormFiel
     view.sources.reload()
     workspace = _require_workspace(view)
     state = read_state(view.sources.database, tenant)
-    person = view.visitor.name if view.visitor else ""
-    make_offered_move(workspace, state, move, form.get("situation", ""), person)
+    make_offered_move(workspace, state, move, form.get("situation", ""), view.actor)
     return RedirectResponse(f"{view.root}/tenants/{tenant}/trial", 303)
 
 

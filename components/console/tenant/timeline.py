@@ -20,6 +20,7 @@ class TimelineEntry:
     to_version: str = ""
     why: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
 
 def make_timeline(history: Iterable[LedgerEntry], causes: Iterable[Cause]) -> list[TimelineEntry]:
@@ -33,6 +34,7 @@ def make_timeline(history: Iterable[LedgerEntry], causes: Iterable[Cause]) -> li
             to_version=one.to_version,
             why=one.why,
             figures=one.figures,
+            origin=one.origin,
         )
         for one in history
     ]

@@ -39,7 +39,9 @@ def pack_products(model: nn.Module) -> int:
 
 def count_packed_bytes(model: nn.Module) -> int:
     """Return the bytes of the weights that `pack_products` lets pack, whether they are packed yet or not."""
-    return sum(module.weight.nbytes for module in model.modules() if "forward" in vars(module) and _can_be_packed(module))
+    return sum(
+        module.weight.nbytes for module in model.modules() if "forward" in vars(module) and _can_be_packed(module)
+    )
 
 
 def _can_be_packed(module: Any) -> bool:

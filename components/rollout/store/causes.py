@@ -80,6 +80,12 @@ def read_newest_causes(database: Database, limit: int) -> list[Cause]:
     return _read(database, sql.select(CAUSES).order_by(CAUSES.c.opened_at.desc(), CAUSES.c.id).limit(limit))
 
 
+def read_causes_closed_between(database: Database, since: str, until: str) -> list[Cause]:
+    """Return the causes that were closed from one time (ISO 8601) to another, by tenant. Raises WorkspaceError."""
+    is_closed = CAUSES.c.closed_at >= since, CAUSES.c.closed_at <= until, CAUSES.c.closed_at != ""
+    return _read(database, sql.select(CAUSES).where(*is_closed).order_by(CAUSES.c.tenant, CAUSES.c.id))
+
+
 def read_causes_of_kind(database: Database, kind: CauseKind) -> list[Cause]:
     """Return all causes of one kind, open and closed. Raises WorkspaceError."""
     return _read(database, sql.select(CAUSES).where(CAUSES.c.kind == kind))

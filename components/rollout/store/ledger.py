@@ -45,6 +45,13 @@ def read_history(database: Database, tenant: str | None = None) -> Sequence[Ledg
         return [_to_entry(row) for row in connection.execute(query).mappings()]
 
 
+def read_entries_between(database: Database, since: str, until: str) -> Sequence[LedgerEntry]:
+    """Return the entries of all tenants after one time and until another, oldest first. Raises WorkspaceError."""
+    query = sql.select(LEDGER).where(LEDGER.c.at > since, LEDGER.c.at <= until).order_by(LEDGER.c.id)
+    with database.connect("the ledger") as connection:
+        return [_to_entry(row) for row in connection.execute(query).mappings()]
+
+
 def read_newest(database: Database, actions: Collection[LedgerAction]) -> dict[str, LedgerEntry]:
     """Return tenant -> its newest entry with one of these actions, for all tenants. Raises WorkspaceError."""
     newest = sql.select(sql.func.max(LEDGER.c.id)).where(LEDGER.c.action.in_(actions)).group_by(LEDGER.c.tenant)
@@ -53,7 +60,7 @@ def read_newest(database: Database, actions: Collection[LedgerAction]) -> dict[s
         return {row["tenant"]: _to_entry(row) for row in rows}
 
 
-_TEXT_COLUMNS = ("tenant", "by", "action", "from_version", "to_version", "why", "at")
+_TEXT_COLUMNS = ("tenant", "by", "action", "from_version", "to_version", "why", "at", "origin")
 
 
 def _to_entry(row: Mapping[Any, Any]) -> LedgerEntry:

@@ -98,7 +98,10 @@ def _explain_break(stored: str, computed: str, last: str, unchained: int) -> str
 
 
 def _extend(value: str, row: Mapping[Any, Any]) -> str:
-    content = json.dumps([value, *(row[name] for name in _CHAINED_COLUMNS)], default=repr)  # bytes: a changed line
+    cells = [value, *(row[name] for name in _CHAINED_COLUMNS)]
+    if row["origin"]:  # lines of releases without the column have the values that those releases computed
+        cells.append(row["origin"])
+    content = json.dumps(cells, default=repr)  # bytes: a changed line
     return hashlib.sha256(content.encode()).hexdigest()
 
 

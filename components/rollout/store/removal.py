@@ -3,6 +3,7 @@
 import sqlalchemy as sql
 from sqlalchemy.engine import Connection
 
+from components.rollout.store.deliveries import delete_deliveries_naming
 from components.rollout.store.tables import LEDGER
 from components.storage.database import Database
 
@@ -14,6 +15,7 @@ def remove_rows(database: Database, tenant: str) -> None:
     with database.transaction(f"to delete the rows of {tenant}") as connection:
         for table in _find_tenant_tables(connection):
             connection.execute(sql.delete(table).where(table.c.tenant == tenant))
+        delete_deliveries_naming(connection, tenant)
     if database.engine.dialect.name == "sqlite":
         with database.connect("to overwrite deleted rows on disk") as connection:
             connection.exec_driver_sql("VACUUM")

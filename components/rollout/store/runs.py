@@ -3,12 +3,13 @@
 A run that is killed stays without an end. Knows no flow.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sql
+from sqlalchemy.engine import Connection
 
 from components.rollout.store.tables import RUN_TENANTS, RUNS
 from components.storage.database import Database
@@ -38,6 +39,14 @@ class RunTenant:
     """Of its training."""
     training_tokens: int = 0
     """Tokens of sources and targets that its training read, each time that it read them."""
+    bleu_before: float | None = None
+    """Of what its prefix was compared with, in points; None: it was not evaluated."""
+    bleu_after: float | None = None
+    rouge_before: float | None = None
+    """ROUGE-L."""
+    rouge_after: float | None = None
+    compared_with: str = ""
+    """Whose scores those before are: the champion's version, or "base" alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,29 +63,47 @@ class RunEntry:
     dataset_version: str
     unchanged: int
     """Tenants with nothing to do."""
+    code_version: str = ""
+    """"": unknown, as in runs of older releases."""
+    base_digest: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Result -> number of tenants."""
     device_seconds: float = 0.0
     training_tokens: int = 0
 
 
-def begin_run_entry(database: Database, trigger: str, by: str, at: str) -> int:
+def begin_run_entry(database: Database, trigger: str, by: str, at: str, code_version: str = "") -> int:
     """Record that a run begins; return its id. Raises WorkspaceError."""
     row = {"began_at": at, "ended_at": "", "trigger": trigger, "by": by, "dataset_version": "", "unchanged": 0}
+    row |= {"code_version": code_version, "base_digest": ""}
     with database.transaction("to record a run") as connection:
         return int(connection.execute(sql.insert(RUNS).values(row).returning(RUNS.c.id)).scalar_one())
 
 
 def end_run_entry(
-    database: Database, run: int, at: str, dataset_version: str, unchanged: int, tenants: Iterable[RunTenant]
+    database: Database,
+    run: int,
+    at: str,
+    dataset_version: str,
+    unchanged: int,
+    tenants: Iterable[RunTenant],
+    base_digest: str = "",
+    also: Callable[[Connection], None] = lambda _: None,
 ) -> None:
-    """Record how a run ended. Raises WorkspaceError."""
+    """Record how a run ended; `also` writes something in the same transaction. Raises WorkspaceError."""
     rows = [{"run": run, **asdict(one)} for one in tenants]
-    values = {"ended_at": at, "dataset_version": dataset_version, "unchanged": unchanged}
+    values = {"ended_at": at, "dataset_version": dataset_version, "unchanged": unchanged, "base_digest": base_digest}
     with database.transaction("to record the end of a run") as connection:
         connection.execute(sql.update(RUNS).where(RUNS.c.id == run).values(values))
         if rows:
             connection.execute(sql.insert(RUN_TENANTS), rows)
+        also(connection)
+
+
+def read_run_start(connection: Connection, run: int) -> RunEntry:
+    """Return a run as it was recorded so far, within a transaction."""
+    row = connection.execute(sql.select(RUNS).where(RUNS.c.id == run)).mappings().one()
+    return RunEntry(**dict(row))
 
 
 def read_runs(database: Database, limit: int, skip: int = 0) -> list[RunEntry]:
@@ -106,6 +133,19 @@ def read_dataset_versions(database: Database, since_s: float) -> tuple[set[str],
         rows = connection.execute(query).all()
     recent = {version for version, ended_at in rows if ended_at >= since}
     return recent, {version for version, _ in rows} - recent
+
+
+def read_run_before(database: Database, run: int) -> RunEntry | None:
+    """Return the last run before one that has an end; None: there is none. Raises WorkspaceError."""
+    query = sql.select(RUNS).where(RUNS.c.id < run, RUNS.c.ended_at != "").order_by(RUNS.c.id.desc()).limit(1)
+    return next(iter(_read_entries(database, query)), None)
+
+
+def find_newest_run(database: Database) -> int | None:
+    """Return the id of the last run that has an end; None: there is none. Raises WorkspaceError."""
+    with database.connect("the last run") as connection:
+        newest = connection.execute(sql.select(sql.func.max(RUNS.c.id)).where(RUNS.c.ended_at != "")).scalar_one()
+    return None if newest is None else int(newest)
 
 
 def _read_entries(database: Database, query: "sql.Select[Any]") -> list[RunEntry]:

@@ -24,6 +24,7 @@ LEDGER = sql.Table(
     sql.Column("why", sql.Text, nullable=False),
     sql.Column("figures", sql.Text, nullable=False),  # JSON
     sql.Column("chain", sql.String(64), nullable=False, server_default=""),  # "": by a release without the chain
+    sql.Column("origin", sql.String(200), nullable=False, server_default=""),  # "": made by no person, or unknown
 )
 
 ROLLOUT_STATES = sql.Table(
@@ -57,6 +58,25 @@ EVENT_OUTBOX = sql.Table(
     sql.Column("tenant", sql.String(63), nullable=False),
     sql.Column("entry", sql.Text, nullable=False),  # JSON
 )
+
+DELIVERIES = sql.Table(
+    "prefixfleet_deliveries",
+    METADATA,
+    sql.Column("id", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("target", sql.String(63), nullable=False),
+    sql.Column("event", sql.String(40), nullable=False),
+    sql.Column("type", sql.String(40), nullable=False),
+    sql.Column("tenant", sql.String(63), nullable=False, index=True),  # "": several
+    sql.Column("payload", sql.Text, nullable=False),  # JSON; "": it is not needed any more
+    sql.Column("created_s", sql.Float, nullable=False),  # since 1970
+    sql.Column("next_try_s", sql.Float, nullable=False),
+    sql.Column("tries", sql.Integer, nullable=False),
+    sql.Column("problem", sql.Text, nullable=False),
+    sql.Column("state", sql.String(16), nullable=False),
+)
+"""Events that channels and webhooks get: one row for each event and target."""
+
+sql.Index("ix_prefixfleet_deliveries_due", *(DELIVERIES.c[name] for name in ("state", "target", "next_try_s")))
 
 TRIAL_FINDINGS = sql.Table(
     "prefixfleet_judged",
@@ -204,6 +224,8 @@ RUNS = sql.Table(
     sql.Column("by", sql.String(200), nullable=False),
     sql.Column("dataset_version", sql.String(64), nullable=False),
     sql.Column("unchanged", sql.Integer, nullable=False),  # tenants with nothing to do
+    sql.Column("code_version", sql.String(100), nullable=False, server_default=""),
+    sql.Column("base_digest", sql.String(100), nullable=False, server_default=""),
 )
 
 RUN_TENANTS = sql.Table(
@@ -221,6 +243,8 @@ RUN_TENANTS = sql.Table(
     sql.Column("ended_s", sql.Float, nullable=False),
     sql.Column("device_seconds", sql.Float, nullable=False),
     sql.Column("training_tokens", sql.BigInteger, nullable=False, server_default="0"),
+    *(sql.Column(f"{metric}_{when}", sql.Float) for metric in ("bleu", "rouge") for when in ("before", "after")),
+    sql.Column("compared_with", sql.String(40), nullable=False, server_default=""),
 )
 
 FLOW_ENDS = sql.Table(

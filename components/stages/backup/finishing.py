@@ -22,6 +22,7 @@ from components.stages.backup.restored_artifacts import ArtifactPlan
 from components.stages.commands.forget import forget
 from components.stages.forgotten import find_forgotten_since
 from components.stages.progress import join_abbreviated, log_info
+from components.stages.rollout.actors import Actor
 from components.stages.workspace import Workspace
 from components.storage.backups.store import BackupStore
 from components.storage.urls import TRACKING_URI_VARIABLE, hide_password, read_tracking_uri, resolve_uri
@@ -80,7 +81,7 @@ def _forget_again(workspace: Workspace, tenants: list[str]) -> dict[str, str]:
     for tenant in tenants:
         log_info(f"{tenant}: was forgotten after this backup, and is forgotten again")
         try:
-            forget(workspace, tenant, by="restore")
+            forget(workspace, tenant, by=Actor("restore"))
         except PrefixFleetError as problem:
             failed[tenant] = str(problem)
     return failed

@@ -24,14 +24,15 @@ from components.registry.manifest import MANIFEST_FILE, read_manifest
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.removal import list_remaining_rows, remove_rows
 from components.rollout.store.uploaded_files import list_admin_files_of, remove_file
-from components.rollout.types import LedgerEntry
+from components.rollout.types import KEY_ACTIONS, LedgerEntry
 from components.stages import dataset, gate
 from components.stages.commands.shared_places import refuse_shared_places
 from components.stages.forgotten import BACKUP_DIGESTS, note_forgotten
 from components.stages.progress import join_abbreviated, log_info
 from components.stages.reports import charts
+from components.stages.reports.night_files import get_report_folder
+from components.stages.rollout.actors import Actor, find_command_actor
 from components.stages.rollout.cycle import hold_cycle_lock
-from components.stages.rollout.manual import find_current_user
 from components.stages.rollout.tenant_lock import wait_for_tenant
 from components.stages.triggers.arrivals import find_source_files
 from components.stages.workspace import Workspace
@@ -54,7 +55,7 @@ class SchedulerRecord(Protocol):
         """Return descriptions of what still names the tenant."""
 
 
-def forget(workspace: Workspace, tenant: str, by: str | None = None, record: SchedulerRecord | None = None) -> None:
+def forget(workspace: Workspace, tenant: str, by: Actor | None = None, record: SchedulerRecord | None = None) -> None:
     """Remove a tenant from data, its override file, DVC's stores, out/, var/, MLflow and the rollout's database.
 
     Raises:
@@ -67,7 +68,7 @@ def forget(workspace: Workspace, tenant: str, by: str | None = None, record: Sch
     """
     _refuse_if_referenced(workspace, tenant)
     with workspace.lock(), hold_cycle_lock(workspace, wait_s=_CYCLE_WAIT_S):
-        _remove_everything(workspace, tenant, by or find_current_user(), record)
+        _remove_everything(workspace, tenant, by or find_command_actor(), record)
 
 
 def find_remains(workspace: Workspace, tenant: str, record: SchedulerRecord | None = None) -> list[str]:
@@ -87,7 +88,7 @@ def find_remains(workspace: Workspace, tenant: str, record: SchedulerRecord | No
     return remains + (record.find_remains(tenant) if record else [])
 
 
-def _remove_everything(workspace: Workspace, tenant: str, by: str, record: SchedulerRecord | None) -> None:
+def _remove_everything(workspace: Workspace, tenant: str, by: Actor, record: SchedulerRecord | None) -> None:
     workspace.registry.check_removable(tenant)
     refuse_shared_places(workspace, tenant, _list_folders(workspace))
     remains = find_remains(workspace, tenant, record)
@@ -113,6 +114,9 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
     for file in list_admin_files_of(workspace.database, tenant):
         remove_file(workspace.database, file)
     _gather_results(workspace)
+    for path in _find_mentioning_files(workspace, tenant):
+        if path.parent == get_report_folder(workspace):  # `prefixfleet report` writes it again, without the tenant
+            path.unlink(missing_ok=True)
     for store, count in delete_objects(workspace.root, tenant).items():
         log_info(f"{tenant}: {count} objects deleted from the {store}")
     if record:
@@ -122,9 +126,9 @@ def _remove_everything(workspace: Workspace, tenant: str, by: str, record: Sched
         if remains := find_remains(workspace, tenant, record):
             fix = "remove these, and run the same command again"
             raise WorkspaceError(f"nothing left of {tenant}", join_abbreviated(remains, "; "), fix)
-        append_entries(
-            workspace.database, LedgerEntry(tenant=tenant, by=by, action="forget", why="everything was removed")
-        )
+        why = "everything was removed"
+        entry = LedgerEntry(tenant=tenant, by=by.name, origin=by.origin, action="forget", why=why)
+        append_entries(workspace.database, entry)
     log_info(f"{tenant}: forgotten; nothing is left")
     note_forgotten(workspace)
 
@@ -202,7 +206,7 @@ def _find_copies_by_manifest(workspace: Workspace, tenant: str) -> Iterator[Path
 
 def _is_unfinished(workspace: Workspace, tenant: str) -> bool:
     """Return whether the ledger has moves of the tenant that no `forget` follows."""
-    moves = read_history(workspace.database, tenant)
+    moves = [one for one in read_history(workspace.database, tenant) if one.action not in KEY_ACTIONS]
     return bool(moves) and moves[-1].action != "forget"
 
 

@@ -23,6 +23,7 @@ from components.stages.outcome import TenantOutcome, catch_failure
 from components.stages.plan import Plan, PlanItem, make_plan
 from components.stages.plan_budgets import find_refused
 from components.stages.progress import join_abbreviated, log_info
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import make_champion
 from components.stages.run_log import WorkerSpan
@@ -32,7 +33,7 @@ from components.stages.workspace import Workspace
 
 BATCH_SIZE = 32
 """Tenants of a batch that is trained here."""
-_ACTOR = "migrate"
+_ACTOR = Actor("migrate")
 
 
 @dataclass

@@ -20,7 +20,7 @@ from components.stages.retention.local_manifests import list_local_manifests
 from components.stages.retention.reference_time import find_reference_time
 from components.stages.retention.result import PrunedKind, PruneResult
 from components.stages.retention.versions import prune_tenant
-from components.stages.rollout.manual import find_current_user
+from components.stages.rollout.actors import Actor, find_command_actor
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors
 from components.storage.exchange import Exchange, ExchangeEntry
@@ -31,7 +31,7 @@ _SHARED = "shared"
 
 
 def prune(
-    workspace: Workspace, tenants: Sequence[str] | None = None, *, by: str | None = None, dry_run: bool = False
+    workspace: Workspace, tenants: Sequence[str] | None = None, *, by: Actor | None = None, dry_run: bool = False
 ) -> PruneResult:
     """Remove what `retention` does not keep, and record it in the ledger; with `dry_run` only find it.
 
@@ -55,7 +55,7 @@ def prune(
     with workspace.lock():
         now_s = find_reference_time(workspace)
         result = PruneResult()
-        removed = _prune_tenants(workspace, tenants, limits, now_s, by or find_current_user(), result, dry_run=dry_run)
+        removed = _prune_tenants(workspace, tenants, limits, now_s, by or find_command_actor(), result, dry_run=dry_run)
         result.kinds.extend(_prune_exchange(workspace, tenants, dry_run=dry_run))
         result.kinds.extend(_prune_quarantine(workspace, tenants, limits, now_s, dry_run=dry_run))
         if tenants is None:
@@ -69,7 +69,7 @@ def _prune_tenants(
     tenants: Sequence[str] | None,
     limits: RetentionConfig,
     now_s: float,
-    by: str,
+    by: Actor,
     result: PruneResult,
     *,
     dry_run: bool,

@@ -18,6 +18,7 @@ from components.stages.evaluation_scoring import PREDICTIONS_FILE
 from components.stages.progress import join_abbreviated, log_info
 from components.stages.retention.policy import Uses, choose_removable, find_oldest_kept, keeps_predictions
 from components.stages.retention.result import PrunedTenant
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.workspace import Workspace
 from components.storage.atomic_files import convert_disk_errors, remove_tree
@@ -43,7 +44,7 @@ def prune_tenant(
     used: frozenset[str],
     limits: RetentionConfig,
     now_s: float,
-    by: str,
+    by: Actor,
     *,
     dry_run: bool,
 ) -> tuple[PrunedTenant | None, set[str]]:
@@ -107,7 +108,7 @@ def _find_predictions(
     return [(one, size) for one, size in sizes if size is not None]
 
 
-def _remove(workspace: Workspace, tenant: str, found: _Found, by: str, limits: RetentionConfig) -> None:
+def _remove(workspace: Workspace, tenant: str, found: _Found, by: Actor, limits: RetentionConfig) -> None:
     registry, removed = workspace.registry, found.versions
     if found.runs:
         registry.remove_stored_runs(tenant, found.runs)
@@ -128,7 +129,7 @@ def _remove(workspace: Workspace, tenant: str, found: _Found, by: str, limits: R
         "versions": list(summary.versions),
         "dataset_versions": sorted({one.dataset_version for one in removed} - {""}),
     }
-    entry = LedgerEntry(tenant=tenant, by=by, action="prune", why=why, figures=figures)
+    entry = LedgerEntry(tenant=tenant, by=by.name, origin=by.origin, action="prune", why=why, figures=figures)
     append_entries(workspace.database, entry)
     log_info(f"{tenant}: {why}")
 

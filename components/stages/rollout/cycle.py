@@ -26,7 +26,7 @@ from components.stages.outcome import TenantOutcome, catch_failure
 from components.stages.progress import log_warning
 from components.stages.rollout import transitions, trial_reviews
 from components.stages.rollout.tenant_lock import lock_tenant
-from components.stages.rollout.transitions import AliasChange, TenantLease
+from components.stages.rollout.transitions import ROLLOUT, AliasChange, TenantLease
 from components.stages.rollout.trial_reviews import TrialReview
 from components.stages.usage_records import record_stored_bytes
 from components.stages.workspace import Workspace
@@ -35,7 +35,6 @@ from components.storage.atomic_files import hold_file_lock
 _RETENTION_MINUTES = 90 * 24 * 60
 _TENANT_WAIT_S = 30.0
 """How long a cycle waits for another move of a tenant, which the next cycle sees again."""
-_ACTOR = "rollout"
 _WORDS = {
     "noticed": "moved in MLflow",
     "finished": "completed after an interruption",
@@ -229,9 +228,11 @@ def _apply_decision(lease: TenantLease, decision: RolloutDecision, now_s: float)
         case "advance":
             return transitions.advance_trial(lease, decision.why, decision.figures, now_s)
         case "promote":
-            return transitions.make_champion(lease, lease.state.challenger, _ACTOR, decision.why, decision.figures)
+            return transitions.make_champion(
+                lease, lease.state.challenger, transitions.ROLLOUT, decision.why, decision.figures
+            )
         case "rollback":
-            return transitions.roll_back_trial(lease, _ACTOR, decision.why, decision.figures)
+            return transitions.roll_back_trial(lease, ROLLOUT, decision.why, decision.figures)
         case "wait":
             return lease.state
 

@@ -1,7 +1,5 @@
 """Manual commands on a tenant's rollout: promote, roll back, pause, pin and adopt, each under the tenant's lock."""
 
-import getpass
-import socket
 import time
 from dataclasses import replace
 from typing import Literal
@@ -11,9 +9,11 @@ from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, Version
 from components.rollout.policy import policy
 from components.rollout.policy.former_champions import list_former_champions
-from components.rollout.store.ledger import append_entries, read_history
+from components.rollout.store.ledger import read_history, write_entries
 from components.rollout.types import LedgerEntry, RolloutState
+from components.stages.notifications import announce
 from components.stages.progress import join_abbreviated, log_info
+from components.stages.rollout.actors import Actor, find_command_actor
 from components.stages.rollout.engine_checks import check_engine
 from components.stages.rollout.tenant_lock import lock_tenant, wait_for_tenant
 from components.stages.rollout.transitions import (
@@ -36,16 +36,7 @@ _MESSAGES = {
 }
 
 
-def find_current_user() -> str:
-    """Return the user of this process as `name@host`, for the ledger."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # no name for this user id, as in many containers
-        name = "unknown"
-    return f"{name}@{socket.gethostname()}"
-
-
-def promote(workspace: Workspace, tenant: str, number: str | None = None, by: str | None = None) -> Version:
+def promote(workspace: Workspace, tenant: str, number: str | None = None, by: Actor | None = None) -> Version:
     """Make a version champion: version `number`, else the challenger, else the newest.
 
     Raises:
@@ -58,11 +49,11 @@ def promote(workspace: Workspace, tenant: str, number: str | None = None, by: st
         version = choose_version(workspace.registry.find_versions(tenant), tenant, number)
         workspace.registry.ownership.check_version(version, f"promote version {version.version} of {tenant}")
         check_engine(workspace, version)
-        make_champion(lease, version.version, by or find_current_user(), _REASON)
+        make_champion(lease, version.version, by or find_command_actor(), _REASON)
     return version
 
 
-def roll_back(workspace: Workspace, tenant: str, to: str | None = None, by: str | None = None) -> tuple[str, str]:
+def roll_back(workspace: Workspace, tenant: str, to: str | None = None, by: Actor | None = None) -> tuple[str, str]:
     """End the trial if there is one, else make the champion before the current one champion again.
 
     With `to`, make that version champion. The champion before comes from the ledger, and is never a version that was
@@ -77,18 +68,18 @@ def roll_back(workspace: Workspace, tenant: str, to: str | None = None, by: str 
         before = lease.state
         refuse_pinned(before)
         if before.challenger and to is None:
-            roll_back_trial(lease, by or find_current_user(), _REASON)
+            roll_back_trial(lease, by or find_command_actor(), _REASON)
             return before.challenger, before.champion
         if not before.champion:
             raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
         versions = workspace.registry.find_versions(tenant)
         former = choose_version(versions, tenant, to) if to else find_former_champion(workspace, versions, before)
         workspace.registry.ownership.check_version(former, f"roll {tenant} back to version {former.version}")
-        restore_champion(lease, former.version, by or find_current_user(), _REASON)
+        restore_champion(lease, former.version, by or find_command_actor(), _REASON)
         return before.champion, former.version
 
 
-def adopt(workspace: Workspace, tenant: str, by: str | None = None) -> list[Version]:
+def adopt(workspace: Workspace, tenant: str, by: Actor | None = None) -> list[Version]:
     """Take a tenant over from another workspace: all its versions become this workspace's. Moves no alias.
 
     Returns the versions that were another workspace's, as they were.
@@ -102,20 +93,22 @@ def adopt(workspace: Workspace, tenant: str, by: str | None = None) -> list[Vers
         if not foreign:
             raise RegistryError(f"versions of {tenant} that belong to another workspace", "none", "no action is needed")
         owners = join_abbreviated(sorted({version.owner for version in foreign}))
-        append_entries(
-            workspace.database,
-            LedgerEntry(
-                tenant=tenant,
-                by=by or find_current_user(),
-                action="adopt",
-                why=f"versions {join_abbreviated([version.version for version in foreign])} of workspace {owners}",
-            ),
+        actor = by or find_command_actor()
+        entry = LedgerEntry(
+            tenant=tenant,
+            by=actor.name,
+            origin=actor.origin,
+            action="adopt",
+            why=f"versions {join_abbreviated([version.version for version in foreign])} of workspace {owners}",
         )
+        with workspace.database.transaction("to write to the ledger") as connection:
+            write_entries(connection, entry)
+            announce(workspace, connection, entry)
     log_info(f"{tenant}: {len(foreign)} versions taken over from workspace {owners}")
     return foreign
 
 
-def hold(workspace: Workspace, tenant: str, action: HoldAction, by: str | None = None) -> RolloutState:
+def hold(workspace: Workspace, tenant: str, action: HoldAction, by: Actor | None = None) -> RolloutState:
     """Pause or resume a trial, pin or unpin a champion; idempotent.
 
     A paused trial keeps its share and does not advance, but is still rolled back if a check calls the challenger worse.
@@ -133,7 +126,7 @@ def hold(workspace: Workspace, tenant: str, action: HoldAction, by: str | None =
         after = _apply_hold(before, action, time.time())
         if after != before:
             subject = after.challenger if action in ("pause", "resume") else after.champion
-            record_move(workspace, make_move(after, action, by or find_current_user(), subject, subject, _REASON))
+            record_move(workspace, make_move(after, action, by or find_command_actor(), subject, subject, _REASON))
     log_info(f"{tenant}: {_MESSAGES[action].format(after)}")
     return after
 

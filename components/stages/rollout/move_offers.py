@@ -12,6 +12,7 @@ from components.errors import MoveRefusedError, RegistryError
 from components.registry.registry import Version
 from components.rollout.types import RolloutState
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.workspace import Workspace
 
 OfferedMove = Literal["promote", "rollback", "pause", "resume", "pin", "unpin"]
@@ -63,7 +64,7 @@ def find_offer(workspace: Workspace, state: RolloutState, move: OfferedMove) -> 
     return offer
 
 
-def make_offered_move(workspace: Workspace, state: RolloutState, move: OfferedMove, situation: str, by: str) -> str:
+def make_offered_move(workspace: Workspace, state: RolloutState, move: OfferedMove, situation: str, by: Actor) -> str:
     """Make a move that was offered in this situation; return what was done as a sentence. `by`: for the ledger.
 
     Raises:

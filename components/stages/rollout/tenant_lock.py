@@ -17,6 +17,7 @@ from components.rollout.store import pending_moves
 from components.rollout.store.tenant_state import read_state
 from components.rollout.types import LedgerAction, RolloutState
 from components.stages.progress import log_info
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.transitions import (
     PROMOTED_TAG,
     AliasChange,
@@ -31,7 +32,7 @@ from components.stages.rollout.transitions import (
 )
 from components.stages.workspace import Workspace
 
-_ACTOR = "mlflow"
+_ACTOR = Actor("mlflow")
 _REASON = "moved in MLflow"
 
 MOVE_WAIT_S = 300.0

@@ -14,16 +14,21 @@ from components.config.rollout import RolloutConfig
 from components.errors import RegistryError
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy import policy
-from components.rollout.store import event_outbox, ledger, pending_moves, tenant_state
+from components.rollout.store import ledger, pending_moves, tenant_state
 from components.rollout.store.pending_moves import RecordedMove
 from components.rollout.types import LedgerAction, LedgerEntry, RolloutState
+from components.stages.notifications import announce
 from components.stages.progress import log_info
+from components.stages.rollout.actors import Actor
 from components.stages.workspace import Workspace
 
 PROMOTED_TAG = "promoted"
 """Tag of a version that has been champion: when it was promoted, in UTC."""
 TAKEN_BACK_TAG = "taken_back"
 """Tag of a challenger whose trial ended without promotion: when, in UTC."""
+
+ROLLOUT = Actor("rollout")
+"""Who makes the moves of the scheduled cycle."""
 
 Figures = Mapping[str, Any]
 
@@ -53,14 +58,16 @@ class TenantLease:
     """What was found when the tenant was locked."""
 
 
-def make_champion(lease: TenantLease, version: str, by: str, why: str, figures: Figures | None = None) -> RolloutState:
+def make_champion(
+    lease: TenantLease, version: str, by: Actor, why: str, figures: Figures | None = None
+) -> RolloutState:
     """Promote a version to champion; a trial of the tenant ends, also that of another version."""
     before = lease.state
     after = policy.end_trial(before, version)
     return _execute_move(lease, make_move(after, "promote", by, before.champion, version, why, figures))
 
 
-def restore_champion(lease: TenantLease, version: str, by: str, why: str) -> RolloutState:
+def restore_champion(lease: TenantLease, version: str, by: Actor, why: str) -> RolloutState:
     """Roll back to an earlier version."""
     before = lease.state
     return _execute_move(
@@ -68,12 +75,12 @@ def restore_champion(lease: TenantLease, version: str, by: str, why: str) -> Rol
     )
 
 
-def start_trial(lease: TenantLease, version: str, by: str, why: str) -> RolloutState:
+def start_trial(lease: TenantLease, version: str, by: Actor, why: str) -> RolloutState:
     """Start a trial of a version by the tenant's policy; it replaces a running trial."""
     return _execute_move(lease, make_trial_move(lease.workspace, version, lease.state, by, why))
 
 
-def roll_back_trial(lease: TenantLease, by: str, why: str, figures: Figures | None = None) -> RolloutState:
+def roll_back_trial(lease: TenantLease, by: Actor, why: str, figures: Figures | None = None) -> RolloutState:
     """End the trial and keep the champion."""
     before = lease.state
     after = policy.end_trial(before, before.champion)
@@ -85,14 +92,12 @@ def advance_trial(lease: TenantLease, why: str, figures: Figures, now_s: float) 
     """Begin the trial's next step; no alias changes."""
     before = lease.state
     after = policy.advance_step(read_rollout_config(lease.workspace, before.tenant), before, now_s)
-    record_move(
-        lease.workspace, make_move(after, "advance", "rollout", before.champion, before.challenger, why, figures)
-    )
+    record_move(lease.workspace, make_move(after, "advance", ROLLOUT, before.champion, before.challenger, why, figures))
     log_info(f"{before.tenant}: challenger {before.challenger}: {why}")
     return after
 
 
-def make_trial_move(workspace: Workspace, version: str, before: RolloutState, by: str, why: str) -> RecordedMove:
+def make_trial_move(workspace: Workspace, version: str, before: RolloutState, by: Actor, why: str) -> RecordedMove:
     """Return the record of the start of a trial."""
     after = policy.begin_trial(read_rollout_config(workspace, before.tenant), before, version, time.time())
     replaced = f", replacing version {before.challenger}" if before.challenger else ""
@@ -126,20 +131,19 @@ def tag_rolled_back(workspace: Workspace, tenant: str, number: str) -> None:
 
 
 def record_move(workspace: Workspace, move: RecordedMove) -> None:
-    """Write the state, the ledger entry and the event of a move in one transaction. Raises WorkspaceError."""
+    """Write the state, the ledger entry and the events of a move in one transaction. Raises WorkspaceError."""
     after, entry = move
     with workspace.database.transaction("to record a move of a version") as connection:
         tenant_state.write_states(connection, [after])
         ledger.write_entries(connection, entry)
-        if entry.action == "rollback":
-            event_outbox.add_event(connection, entry)
+        announce(workspace, connection, entry)
         pending_moves.delete_pending_move(connection, after.tenant)
 
 
 def make_move(
     after: RolloutState,
     action: LedgerAction,
-    by: str,
+    by: Actor,
     from_version: str,
     to_version: str,
     why: str,
@@ -148,7 +152,8 @@ def make_move(
     """Return the record of a move: the state after it and its ledger entry."""
     return after, LedgerEntry(
         tenant=after.tenant,
-        by=by,
+        by=by.name,
+        origin=by.origin,
         action=action,
         from_version=from_version,
         to_version=to_version,

@@ -16,7 +16,6 @@ from components.registry.mlflow.versions import CHAMPION, Version
 from components.rollout.policy.input_drift import InputDrift, compute_input_drift
 from components.rollout.policy.input_profile import InputCounts, InputProfile, make_input_profile
 from components.rollout.store.causes import Cause, open_causes
-from components.rollout.store.event_outbox import add_event
 from components.rollout.store.inputs import (
     InputVersion,
     list_profiled,
@@ -26,6 +25,7 @@ from components.rollout.store.inputs import (
 )
 from components.rollout.store.ledger import write_entries
 from components.rollout.types import LedgerEntry
+from components.stages.notifications import announce
 from components.stages.progress import log_info, log_warning
 from components.stages.splits import read_splits
 from components.stages.workspace import Workspace
@@ -134,6 +134,6 @@ def _open_cause(
         if not (opened := open_causes(connection, [cause])):
             return []
         write_entries(connection, entry)
-        add_event(connection, entry)
+        announce(workspace, connection, entry)
     log_info(f"{tenant}: {drift.sentence}")
     return opened

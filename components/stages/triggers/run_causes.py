@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from components.rollout.store.causes import Cause, begin_causes, close_causes, read_open_causes
 from components.rollout.store.tuning_jobs import TRIGGER_START
 from components.stages.outcome import TenantOutcome
-from components.stages.rollout.manual import find_current_user
+from components.stages.rollout.actors import find_current_user
 from components.stages.workspace import Workspace
 
 BY_HAND = "hand"

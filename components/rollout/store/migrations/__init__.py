@@ -7,5 +7,5 @@ from pathlib import Path
 
 from components.storage.migrations import Schema
 
-SCHEMA = Schema(folder=Path(__file__).parent, head="0013", version_table="prefixfleet_alembic_version")
+SCHEMA = Schema(folder=Path(__file__).parent, head="0014", version_table="prefixfleet_alembic_version")
 """MLflow's own revision, in `alembic_version`, may be in the same database."""

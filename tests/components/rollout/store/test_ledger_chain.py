@@ -26,7 +26,10 @@ TRIGGERS = {
 
 
 def make_entry(number, tenant="acme"):
-    return LedgerEntry(tenant=tenant, by="ada", action="promote", to_version=str(number), why="ü", figures={"n": 0.1})
+    """Entries with even numbers have an origin."""
+    origin = "" if number % 2 else "console from 10.0.0.7"
+    values = {"to_version": str(number), "why": "ü", "figures": {"n": 0.1}, "origin": origin}
+    return LedgerEntry(tenant=tenant, by="ada", action="promote", **values)
 
 
 @contextmanager
@@ -57,10 +60,12 @@ def test_an_unchanged_ledger_continues_the_chain_and_has_a_last_value(database):
         ("UPDATE {0} SET chain = '' WHERE id = 4", 4, "it has no value"),
         ("DELETE FROM {0} WHERE id = 2", 3, "a line before it was removed"),
         ("DELETE FROM {0} WHERE id = 1", 2, "a line before it was removed"),
+        ("UPDATE {0} SET origin = 'elsewhere' WHERE id = 2", 2, "it was changed"),
+        ("UPDATE {0} SET origin = '' WHERE id = 3", 3, "it was changed"),
         ("UPDATE {0} SET id = 9 WHERE id = 2", 3, "a line before it was removed"),
         (
-            'INSERT INTO {0} SELECT 9, at, tenant, "by", action, from_version, to_version, why, figures, chain '
-            "FROM {0} WHERE id = 5",
+            'INSERT INTO {0} SELECT 9, at, tenant, "by", action, from_version, to_version, why, figures, chain, '
+            "origin FROM {0} WHERE id = 5",
             9,
             "inserted",
         ),

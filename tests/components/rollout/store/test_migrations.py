@@ -34,7 +34,7 @@ LATER_TABLES = {
         *("causes", "arrivals", "input_profiles", "inputs", "input_lengths", "runs", "run_tenants"),
         *("answers", "counted_opinions", "quotas", "servers", "flow_ends"),
         *("uploaded_files", "tuning_jobs", "tuning_events", "tuning_notices"),
-        *("usage", "usage_writers", "trainings", "stored_bytes"),
+        *("usage", "usage_writers", "trainings", "stored_bytes", "deliveries"),
     )
 }
 

@@ -17,6 +17,7 @@ from components.stages.backup.restore import restore_backup
 from components.stages.commands.forget import forget
 from components.stages.plan import plan
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.workspace import Workspace
 from components.storage.backups.store import open_backups
@@ -176,7 +177,7 @@ def test_a_tenant_that_was_forgotten_after_the_backup_is_forgotten_again(make_ch
     run_chain(root)
     first = make_backup(Workspace(root), target).manifest
     set_params(root, backup={"target": target})
-    forget(Workspace(root), "birch", by="ada")
+    forget(Workspace(root), "birch", by=Actor("ada"))
     shutil.rmtree(root)
     result = restore_backup(target, tmp_path / "new", backup_id=first.id)
     assert result.finished.forgotten == ["birch"]

@@ -20,6 +20,7 @@ from components.rollout.types import LedgerEntry, Observation
 from components.stages import evaluate, gate, register, train
 from components.stages.commands.forget import find_remains, forget
 from components.stages.plan import plan
+from components.stages.rollout.actors import Actor
 from components.stages.workspace import Workspace
 from components.storage.timeouts import DatabaseTimeouts
 
@@ -74,7 +75,7 @@ def test_everything_of_one_tenant_is_removed_and_everything_of_the_others_stays(
     birch = {name: path.read_bytes() for path in (root / "data/birch").iterdir() for name in [path.name]}
     assert len(find_remains(Workspace(root), "alder")) > 10
 
-    forget(Workspace(root), "alder", by="ada")
+    forget(Workspace(root), "alder", by=Actor("ada"))
 
     assert find_remains(Workspace(root), "alder") == []
     # Not by find_remains: names, contents, objects.
@@ -103,7 +104,7 @@ def test_everything_of_one_tenant_is_removed_and_everything_of_the_others_stays(
     with pytest.raises(DataError, match="nothing anywhere"):
         forget(Workspace(root), "alder")
 
-    forget(Workspace(root), "birch", by="ada")  # the last tenant
+    forget(Workspace(root), "birch", by=Actor("ada"))  # the last tenant
     assert find_remains(Workspace(root), "birch") == list((root / "data").iterdir()) == []
 
 
@@ -148,7 +149,7 @@ class RecordingSearch:
 def test_the_tenant_is_locked_from_the_last_search_to_the_ledgers_line(workspace):
     append_entries(workspace.database, LedgerEntry(tenant="alder", by="retrain", action="promote", to_version="1"))
     search = RecordingSearch(workspace)
-    forget(workspace, "alder", by="ada", record=search)
+    forget(workspace, "alder", by=Actor("ada"), record=search)
     assert search.is_free == [True, False]
 
 
@@ -162,7 +163,7 @@ def test_the_remains_of_an_interrupted_run_are_found_without_the_registry(worksp
     append_entries(workspace.database, LedgerEntry(tenant="alder", by="retrain", action="promote", to_version="1"))
     assert len(find_remains(workspace, "alder")) == 2
 
-    forget(workspace, "alder", by="ada")
+    forget(workspace, "alder", by=Actor("ada"))
 
     assert [path.name for name in ("champions", "prefixes") for path in (workspace.root / "var" / name).iterdir()] == [
         "3"
@@ -172,7 +173,7 @@ def test_the_remains_of_an_interrupted_run_are_found_without_the_registry(worksp
         forget(workspace, "alder")
     append_entries(workspace.database, LedgerEntry(tenant="birch", by="retrain", action="promote", to_version="1"))
     shutil.rmtree(workspace.root / "var/prefixes/3")
-    forget(workspace, "birch", by="ada")  # stopped before its last line
+    forget(workspace, "birch", by=Actor("ada"))  # stopped before its last line
     assert [one.action for one in read_history(workspace.database, "birch")] == ["promote", "forget"]
 
 
@@ -188,7 +189,7 @@ def test_files_that_an_admin_uploaded_for_this_tenant_alone_go_with_it(workspace
         create_job(database, tenant=tenant, place="p", request={}, **files, max_waiting=9)
     assert "the uploaded file file-own" in find_remains(workspace, "alder")
 
-    forget(workspace, "alder", by="ada")
+    forget(workspace, "alder", by=Actor("ada"))
 
     assert sorted(path.stem for path in folder.iterdir()) == ["file-both", "file-unused"]
     assert sorted(file.id for file in list_files(database, None)) == ["file-both", "file-unused"]
@@ -214,11 +215,11 @@ def test_forgetting_in_a_copy_leaves_the_original_as_it_is(make_checkout, write_
     copied.registry.set_tags(copied.registry.find_versions("birch")[0], {"sha256": "../../data"})  # names a folder
 
     with pytest.raises(WorkspaceError, match=rf"objects in the DVC remote local, which {root} uses too"):
-        forget(Workspace(copy), "alder", by="ada")
+        forget(Workspace(copy), "alder", by=Actor("ada"))
     assert find_remains(Workspace(copy), "alder") != []
     config = copy / ".dvc" / "config"
     config.write_text(config.read_text().replace(str(root.parent / "remote"), str(copy / "remote")))
-    forget(Workspace(copy), "alder", by="ada")
+    forget(Workspace(copy), "alder", by=Actor("ada"))
 
     assert hash_files(root) | hash_files(root.parent / "remote") == before
     assert not any("alder" in path.name for path in copy.rglob("*") if ".git" not in path.parts)
@@ -227,5 +228,5 @@ def test_forgetting_in_a_copy_leaves_the_original_as_it_is(make_checkout, write_
     assert Workspace(root).registry.find_champion("alder").version == "1"
     write_tenant(copy / "data", "cedar")  # birch is not the last tenant
     run_in(copy, "dvc", "add", "-q", "data")
-    forget(Workspace(copy), "birch", by="ada")
+    forget(Workspace(copy), "birch", by=Actor("ada"))
     assert [path.name for path in (copy / "data").iterdir()] == ["cedar"]

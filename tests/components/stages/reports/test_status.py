@@ -12,6 +12,7 @@ from components.stages.outcome import TenantOutcome
 from components.stages.plan import plan
 from components.stages.reports.status import read_status
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.workspace import Workspace
 
 
@@ -79,11 +80,11 @@ def test_a_version_on_trial_is_not_stale_and_a_rolled_back_one_is_said(make_root
     write_tenant(root / "data", "alder", start=7)
     assert read_one(root).notes == ["the next run trains: data changed"]
     write_tenant(root / "data", "alder", start=5)
-    manual.roll_back(Workspace(root), "alder", by="ada")
+    manual.roll_back(Workspace(root), "alder", by=Actor("ada"))
     row = read_one(root)
     assert (row.state, row.reason) == ("rolled-back", "version 2 -> 1 by ada: by hand")
 
-    manual.hold(Workspace(root), "alder", "pin", "ada")
+    manual.hold(Workspace(root), "alder", "pin", Actor("ada"))
     assert read_one(root).pinned
     assert read_one(root).notes == ["version 1 is pinned"]
 

@@ -20,6 +20,7 @@ from components.stages.retention import reference_time
 from components.stages.retention.prune import prune
 from components.stages.retention.result import PrunedKind, PrunedTenant, PruneResult
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.workspace import Workspace
 from components.storage.exchange import Exchange
 from components.storage.object_store import ObjectStore
@@ -80,7 +81,7 @@ def test_old_versions_go_with_their_runs_and_files_and_the_ledger_says_so(fleet)
     planned = prune(fleet.workspace, dry_run=True)
     assert fleet.list_versions("alder") == [1, 2, 3, 4, 5, 6]
 
-    removed = prune(fleet.workspace, by="ada")
+    removed = prune(fleet.workspace, by=Actor("ada"))
 
     assert removed == planned == PruneResult([PrunedTenant("alder", ("2", "3", "4"), 0, removed.tenants[0].size_bytes)])
     assert (fleet.list_versions("alder"), fleet.list_versions("birch")) == ([1, 5, 6], [1, 2])

@@ -10,6 +10,7 @@ from mlflow_server import run_server
 from components.registry.mlflow.runs import RunLog
 from components.rollout.store.ledger import read_history
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.cycle import run_cycle, summarize_cycle
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def test_a_trial_and_a_removal_over_http(server, make_fleet, monkeypatch, tmp_pa
     results, failures = run_cycle(fleet.workspace)
     assert summarize_cycle(results, failures) == "2 moved in MLflow, 2 promoted"
     assert fleet.read_aliases("alder") == {"champion": "2"}
-    assert manual.roll_back(fleet.workspace, "alder", "1", by="ada") == ("2", "1")
+    assert manual.roll_back(fleet.workspace, "alder", "1", by=Actor("ada")) == ("2", "1")
     moves = [(one.by, one.action) for one in read_history(fleet.workspace.database, "alder")]
     assert moves == [("mlflow", "challenge"), ("rollout", "promote"), ("ada", "rollback")]
 

@@ -4,36 +4,37 @@ import pytest
 
 from components.errors import RegistryError
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.cycle import summarize_cycle
 
 
 def test_manual_moves_take_effect_and_are_recorded(fleet):
     fleet.register("alder", 2)
     fleet.roll_out("cedar")
-    manual.promote(fleet.workspace, "alder", "1", by="ada")
+    manual.promote(fleet.workspace, "alder", "1", by=Actor("ada"))
     with pytest.raises(RegistryError, match="a trial of alder"):
-        manual.hold(fleet.workspace, "alder", "pause", by="ada")
+        manual.hold(fleet.workspace, "alder", "pause", by=Actor("ada"))
     fleet.set_aliases("alder", challenger="2")
     fleet.run_cycle()
     fleet.add_observations("alder", 50, {"requests": 20}, {"requests": 2})
-    manual.hold(fleet.workspace, "alder", "pause", by="ada")
-    manual.hold(fleet.workspace, "alder", "pause", by="bob")
+    manual.hold(fleet.workspace, "alder", "pause", by=Actor("ada"))
+    manual.hold(fleet.workspace, "alder", "pause", by=Actor("bob"))
     assert "1 waiting" in summarize_cycle(*fleet.run_cycle(2.0))
-    manual.hold(fleet.workspace, "alder", "resume", by="ada")
+    manual.hold(fleet.workspace, "alder", "resume", by=Actor("ada"))
     assert "1 advanced" in summarize_cycle(*fleet.run_cycle(2.0))
-    assert manual.roll_back(fleet.workspace, "alder", by="ada") == ("2", "1")
+    assert manual.roll_back(fleet.workspace, "alder", by=Actor("ada")) == ("2", "1")
     assert fleet.read_aliases("alder") == {"champion": "1"}
 
-    manual.hold(fleet.workspace, "alder", "pin", by="ada")
+    manual.hold(fleet.workspace, "alder", "pin", by=Actor("ada"))
     for move in (manual.promote, manual.roll_back):
         with pytest.raises(RegistryError, match=r"version \d is pinned"):
             move(fleet.workspace, "alder")
     assert fleet.roll_out("alder") == {}
     assert fleet.read_aliases("alder") == {"champion": "1"}
-    manual.hold(fleet.workspace, "alder", "unpin", by="ada")
-    assert manual.promote(fleet.workspace, "alder", by="ada").version == "3"
-    assert manual.roll_back(fleet.workspace, "alder", to="2", by="ada") == ("3", "2")
-    assert manual.roll_back(fleet.workspace, "alder", by="ada") == ("2", "1")
+    manual.hold(fleet.workspace, "alder", "unpin", by=Actor("ada"))
+    assert manual.promote(fleet.workspace, "alder", by=Actor("ada")).version == "3"
+    assert manual.roll_back(fleet.workspace, "alder", to="2", by=Actor("ada")) == ("3", "2")
+    assert manual.roll_back(fleet.workspace, "alder", by=Actor("ada")) == ("2", "1")
     assert fleet.list_moves("alder") == [
         ("ada", "promote", "", "1"),
         ("mlflow", "challenge", "1", "2"),
@@ -55,8 +56,8 @@ def test_aliases_moved_in_mlflow_just_before_a_command_are_recorded_first(fleet)
     fleet.set_aliases("alder", champion="1")
     fleet.run_cycle()
     fleet.set_aliases("alder", champion="2", challenger="3")
-    manual.hold(fleet.workspace, "alder", "pause", by="ada")
-    manual.hold(fleet.workspace, "alder", "resume", by="ada")
+    manual.hold(fleet.workspace, "alder", "pause", by=Actor("ada"))
+    manual.hold(fleet.workspace, "alder", "resume", by=Actor("ada"))
     assert "1 waiting" in summarize_cycle(*fleet.run_cycle(0.1))
     assert fleet.read_aliases("alder") == {"champion": "2", "challenger": "3"}
     assert fleet.list_exposures() == {"alder": ("3", 0.1, False)}
@@ -66,30 +67,30 @@ def test_aliases_moved_in_mlflow_just_before_a_command_are_recorded_first(fleet)
 def test_a_rollback_restores_the_champion_before_and_never_one_that_was_rolled_back(fleet):
     fleet.register("alder", 4)
     workspace = fleet.workspace
-    manual.promote(workspace, "alder", "3", by="ada")
-    manual.promote(workspace, "alder", "4", by="ada")
-    assert manual.roll_back(workspace, "alder", by="ada") == ("4", "3")
-    manual.promote(workspace, "alder", "5", by="ada")
-    assert manual.roll_back(workspace, "alder", by="ada") == ("5", "3")
+    manual.promote(workspace, "alder", "3", by=Actor("ada"))
+    manual.promote(workspace, "alder", "4", by=Actor("ada"))
+    assert manual.roll_back(workspace, "alder", by=Actor("ada")) == ("4", "3")
+    manual.promote(workspace, "alder", "5", by=Actor("ada"))
+    assert manual.roll_back(workspace, "alder", by=Actor("ada")) == ("5", "3")
     with pytest.raises(RegistryError, match="a champion of alder before version 3"):
-        manual.roll_back(workspace, "alder", by="ada")
-    manual.promote(workspace, "alder", "5", by="ada")
-    manual.promote(workspace, "alder", "2", by="ada")
+        manual.roll_back(workspace, "alder", by=Actor("ada"))
+    manual.promote(workspace, "alder", "5", by=Actor("ada"))
+    manual.promote(workspace, "alder", "2", by=Actor("ada"))
     fleet.client.delete_model_version("prefix-alder", "5")
-    assert manual.roll_back(workspace, "alder", by="ada") == ("2", "3")
+    assert manual.roll_back(workspace, "alder", by=Actor("ada")) == ("2", "3")
 
 
 @pytest.mark.parametrize("move", ["rollback", "promote"])
 def test_a_challenger_whose_trial_another_version_ended_is_not_tried_again(fleet, move):
     fleet.register("alder", 2)
-    manual.promote(fleet.workspace, "alder", "1", by="ada")
+    manual.promote(fleet.workspace, "alder", "1", by=Actor("ada"))
     assert fleet.roll_out("alder") == {}
     assert fleet.read_aliases("alder") == {"champion": "1", "challenger": "3"}
     if move == "rollback":
-        manual.roll_back(fleet.workspace, "alder", to="2", by="ada")
+        manual.roll_back(fleet.workspace, "alder", to="2", by=Actor("ada"))
     else:
-        manual.promote(fleet.workspace, "alder", "2", by="ada")
+        manual.promote(fleet.workspace, "alder", "2", by=Actor("ada"))
     assert fleet.roll_out("alder") == {}
     assert fleet.read_aliases("alder") == {"champion": "2"}
-    manual.promote(fleet.workspace, "alder", "3", by="ada")
+    manual.promote(fleet.workspace, "alder", "3", by=Actor("ada"))
     assert "taken_back" not in fleet.client.get_model_version("prefix-alder", "2").tags

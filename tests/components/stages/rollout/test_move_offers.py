@@ -4,6 +4,7 @@ import pytest
 
 from components.errors import MoveRefusedError, RegistryError
 from components.rollout.store.tenant_state import read_state
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.move_offers import describe_situation, find_offer, list_offers, make_offered_move
 
 
@@ -17,7 +18,7 @@ def offer(fleet, tenant="alder"):
 
 def make(fleet, move, by="Ada"):
     state = read(fleet)
-    return make_offered_move(fleet.workspace, state, move, describe_situation(state), by)
+    return make_offered_move(fleet.workspace, state, move, describe_situation(state), Actor(by))
 
 
 @pytest.fixture

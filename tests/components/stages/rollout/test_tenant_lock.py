@@ -9,6 +9,7 @@ from waiting import wait_until
 from components.rollout.store.removal import list_remaining_rows, remove_rows
 from components.stages import register
 from components.stages.rollout import manual, trial_reviews
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.cycle import run_cycle, summarize_cycle
 from components.stages.rollout.tenant_lock import lock_tenant
 from components.stages.rollout.transitions import start_trial
@@ -64,7 +65,7 @@ def test_a_cycle_waits_for_a_move_and_does_not_record_it_as_mlflow_s(fleet):
         cycle = other_process.submit(fleet.run_cycle)
         time.sleep(0.3)
         assert not cycle.done()
-        start_trial(lease, "2", "retrain", "it passed the gate")
+        start_trial(lease, "2", Actor("retrain"), "it passed the gate")
     assert summarize_cycle(*cycle.result()) == "1 waiting"
     assert fleet.list_moves("birch") == [("retrain", "challenge", "1", "2")]
 
@@ -105,7 +106,7 @@ def test_a_pause_or_a_pin_during_a_cycle_takes_effect(fleet, action, monkeypatch
     review = trial_reviews.review_trials
 
     def review_late(*arguments):
-        manual.hold(fleet.workspace, "alder", action, by="ada")
+        manual.hold(fleet.workspace, "alder", action, by=Actor("ada"))
         return review(*arguments)
 
     monkeypatch.setattr(trial_reviews, "review_trials", review_late)
@@ -155,7 +156,8 @@ def test_a_pin_before_a_tenant_is_locked_wins_and_one_while_it_is_locked_pins_th
             self.registry.set_alias(tenant, alias, number)
             if not pins:
                 pins.extend(
-                    other_process.submit(manual.hold, fleet.workspace, one, "pin", "ada") for one in ("birch", "alder")
+                    other_process.submit(manual.hold, fleet.workspace, one, "pin", Actor("ada"))
+                    for one in ("birch", "alder")
                 )
                 time.sleep(0.3)
 
@@ -190,18 +192,18 @@ from components.stages.workspace import Workspace
 def run(root, tenant, move):
     workspace = Workspace(Path(root))
     if move == "promote":
-        manual.promote(workspace, tenant, "2", by=move)
+        manual.promote(workspace, tenant, "2", by=Actor(move))
     elif move == "rollback":
-        manual.roll_back(workspace, tenant, to="1", by=move)
+        manual.roll_back(workspace, tenant, to="1", by=Actor(move))
     else:
-        manual.hold(workspace, tenant, move, by=move)
+        manual.hold(workspace, tenant, move, by=Actor(move))
 """
 
 
 @pytest.mark.slow
 def test_moves_of_a_tenant_by_ten_processes_at_once_wait_for_each_other(fleet, start_forks):
     fleet.register("alder", 1)
-    manual.promote(fleet.workspace, "alder", "1", by="ada")
+    manual.promote(fleet.workspace, "alder", "1", by=Actor("ada"))
     fork = start_forks(MOVE)
     moves = ["promote", "rollback", "unpin", "promote", "rollback", "unpin", "promote", "rollback", "promote", "unpin"]
     waits = []
@@ -214,9 +216,9 @@ def test_moves_of_a_tenant_by_ten_processes_at_once_wait_for_each_other(fleet, s
 
 
 def test_a_command_says_that_it_waits_for_another_move(fleet, caplog):
-    manual.promote(fleet.workspace, "alder", "1", by="ada")
+    manual.promote(fleet.workspace, "alder", "1", by=Actor("ada"))
     with ThreadPoolExecutor(1) as other_process, caplog.at_level("INFO"):
         with lock_tenant(fleet.workspace, "alder"):
-            pinning = other_process.submit(manual.hold, fleet.workspace, "alder", "pin", "bob")
+            pinning = other_process.submit(manual.hold, fleet.workspace, "alder", "pin", Actor("bob"))
             wait_until(lambda: "alder: waiting for another move of its versions" in caplog.text, "the line")
         assert pinning.result().pinned

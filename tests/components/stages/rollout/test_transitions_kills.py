@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.cycle import summarize_cycle
 
 TENANTS = ("alder", "birch", "cedar")
@@ -56,7 +57,7 @@ def test_a_killed_rollout_is_completed_as_its_own_move(make_fleet, start_forks):
 
 def check_completion(fleet, moves):
     assert fleet.list_moves("alder")[-1] == PROMOTION
-    manual.hold(fleet.workspace, "cedar", "pin", by="ada")
+    manual.hold(fleet.workspace, "cedar", "pin", by=Actor("ada"))
     assert ("1 completed after an interruption" in summarize_cycle(*fleet.run_cycle())) == bool(moves)
     assert fleet.list_moves("birch")[1:] == moves
     assert fleet.read_aliases("birch") == ({"champion": "3"} if moves else {"champion": "1", "challenger": "2"})

@@ -2,6 +2,7 @@
 
 from components.registry.mlflow.versions import CHALLENGER
 from components.rollout.store.tenant_state import read_states
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.manual import hold
 from components.stages.rollout.trial_progress import read_trials
 
@@ -39,7 +40,7 @@ def test_a_trial_shows_its_step_and_what_it_waits_for(fleet):
         read(fleet, hours=2.0)["alder"].waits_for
         == "the next cycle advances it: no check failed at 10%; advancing to 100%"
     )
-    hold(fleet.workspace, "alder", "pause", "ada")
+    hold(fleet.workspace, "alder", "pause", Actor("ada"))
     paused = read(fleet, hours=2.0)["alder"]
     assert (paused.paused, paused.waits_for) == (True, "the trial is paused")
 

@@ -1,0 +1,1 @@
+"""Tells people (by Apprise) and programs (by signed webhooks) what the fleet did."""
