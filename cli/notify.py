@@ -80,12 +80,11 @@ def send(ctx: typer.Context) -> None:
     """
     from cli.messages import show_progress
     from cli.output import print_line
-    from components.stages.notifications import send_notifications
     from components.stages.workspace import Workspace
-    from flows.secret_blocks import read_secret_block
+    from flows.secret_blocks import send_due_messages
 
     with show_progress():
-        result = send_notifications(Workspace(ctx.obj), read_secret_block)
+        result = send_due_messages(Workspace(ctx.obj))
     print_line(f"{result.delivered:,} delivered, {len(result.problems):,} failed, {result.given_up:,} given up")
 
 

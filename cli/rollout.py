@@ -1,6 +1,8 @@
 """The commands rollout, history, corrections, promote, rollback, pause, pin, adopt and forget."""
 
 import time
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +10,9 @@ import typer
 from cli.arguments import TenantArgument, check_tenant
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from components.stages.workspace import Workspace
     from components.storage.database import Database
 
 _TENANTS_SHOWN = 50
@@ -25,12 +30,14 @@ def rollout(ctx: typer.Context) -> None:
     from components.stages.run_metrics import record_flow_end
     from components.stages.workspace import Workspace
     from flows.run_local import find_named_server, run_flow
+    from flows.secret_blocks import send_due_messages
 
     with show_progress():
         workspace, began_s = Workspace(ctx.obj), time.time()
         is_idle = not find_named_server() and run_idle_cycle(workspace)  # then no server has to start
         if is_idle:
             record_flow_end(workspace, "rollout", began_s)
+            send_due_messages(workspace)
         results, failures = ([], []) if is_idle else run_flow("rollout", ctx.obj)
     moved_first = sorted(results, key=lambda one: (one.action == "wait", one.tenant))
     for one in moved_first[:_TENANTS_SHOWN]:
@@ -149,6 +156,19 @@ def corrections(
     print_table(f"Corrections of {tenant}", columns, rows)
 
 
+@contextmanager
+def _open_for_move(root: Path) -> "Iterator[Workspace]":
+    """Yield the workspace for a move by hand; show its progress, and send the messages on it."""
+    from cli.messages import show_progress
+    from components.stages.workspace import Workspace
+    from flows.secret_blocks import send_due_messages
+
+    with show_progress():
+        workspace = Workspace(root)
+        yield workspace
+        send_due_messages(workspace)
+
+
 def promote(
     ctx: typer.Context,
     tenant: TenantArgument,
@@ -157,12 +177,10 @@ def promote(
     ] = None,
 ) -> None:
     """Make a registered version champion. Serving and the next gate follow the alias at once."""
-    from cli.messages import show_progress
     from components.stages.rollout.manual import promote as stage
-    from components.stages.workspace import Workspace
 
-    with show_progress():
-        stage(Workspace(ctx.obj), tenant, version)
+    with _open_for_move(ctx.obj) as workspace:
+        stage(workspace, tenant, version)
 
 
 def rollback(
@@ -177,12 +195,10 @@ def rollback(
 
     `retrain` does not undo this until the tenant's data, parameters or base change.
     """
-    from cli.messages import show_progress
     from components.stages.rollout.manual import roll_back as stage
-    from components.stages.workspace import Workspace
 
-    with show_progress():
-        stage(Workspace(ctx.obj), tenant, to)
+    with _open_for_move(ctx.obj) as workspace:
+        stage(workspace, tenant, to)
 
 
 def pause(
@@ -191,12 +207,10 @@ def pause(
     off: Annotated[bool, typer.Option("--off", help="Undo: resume the trial.")] = False,
 ) -> None:
     """Keep a trial at its present share. A challenger that fails a check is still rolled back."""
-    from cli.messages import show_progress
     from components.stages.rollout.manual import hold
-    from components.stages.workspace import Workspace
 
-    with show_progress():
-        hold(Workspace(ctx.obj), tenant, "resume" if off else "pause")
+    with _open_for_move(ctx.obj) as workspace:
+        hold(workspace, tenant, "resume" if off else "pause")
 
 
 def pin(
@@ -205,12 +219,10 @@ def pin(
     off: Annotated[bool, typer.Option("--off", help="Undo: let new versions become champion.")] = False,
 ) -> None:
     """Keep the present champion. New versions are registered but get no alias until the pin is removed."""
-    from cli.messages import show_progress
     from components.stages.rollout.manual import hold
-    from components.stages.workspace import Workspace
 
-    with show_progress():
-        hold(Workspace(ctx.obj), tenant, "unpin" if off else "pin")
+    with _open_for_move(ctx.obj) as workspace:
+        hold(workspace, tenant, "unpin" if off else "pin")
 
 
 def adopt(ctx: typer.Context, tenant: TenantArgument) -> None:
@@ -218,12 +230,10 @@ def adopt(ctx: typer.Context, tenant: TenantArgument) -> None:
 
     No alias moves. The other workspace can then no longer register, promote or forget the tenant.
     """
-    from cli.messages import show_progress
     from components.stages.rollout.manual import adopt as stage
-    from components.stages.workspace import Workspace
 
-    with show_progress():
-        stage(Workspace(ctx.obj), tenant)
+    with _open_for_move(ctx.obj) as workspace:
+        stage(workspace, tenant)
 
 
 def forget(

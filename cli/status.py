@@ -112,7 +112,23 @@ def _summarize(workspace: "Workspace", fleet: "FleetStatus", hidden: "Sequence[T
         lines.append("data/ is missing; `dvc pull` fetches the dataset version in data.dvc")
     else:
         lines.append("no tenant has data yet; `prefixfleet data import --help`, or `prefixfleet demo` for an example")
+    if lost := _describe_messages(workspace):
+        lines.append(lost)
     if fleet.drops:
         names = join_abbreviated(fleet.drops)
         lines.append(f"{len(fleet.drops):,} drops wait: {names}; `prefixfleet data take` takes them, as does `retrain`")
     return lines
+
+
+def _describe_messages(workspace: "Workspace") -> str:
+    """Return how many messages wait for a receiver that failed, or were given up; "": none."""
+    from components.rollout.store.deliveries import count_deliveries
+
+    counts = count_deliveries(workspace.database) if workspace.params.notify.targets else {}
+    failing = {name: one for name, one in counts.items() if one.problem}
+    if not failing:
+        return ""
+    waiting = sum(one.waiting for one in failing.values())
+    lost = sum(one.given_up for one in failing.values())
+    names = ", ".join(failing)
+    return f"messages to {names} fail: {waiting:,} wait, {lost:,} were given up; see `prefixfleet notify list`"

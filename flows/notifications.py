@@ -6,15 +6,14 @@ from contextlib import contextmanager
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from components.stages.notifications import send_notifications
 from components.stages.workspace import Workspace
-from flows.secret_blocks import read_secret_block
+from flows.secret_blocks import send_due_messages
 
 
 @task(cache_policy=NO_CACHE)
 def send_messages(workspace: Workspace) -> None:
     """Send what is due to channels and webhooks. A receiver that is down is tried again by later flows."""
-    send_notifications(workspace, read_secret_block)
+    send_due_messages(workspace)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ def _find_idle_result(
             return None
         causes = begin_run(workspace, tenants, trigger)
     from flows.retrain_result import RetrainResult
+    from flows.secret_blocks import send_due_messages
 
     log_info(idle.planned.sentence)
     result = RetrainResult(
@@ -57,6 +58,7 @@ def _find_idle_result(
     record_outcomes(workspace, [*result.outcomes, *result.list_finished()])
     end_run(workspace, causes, result.outcomes, result.sentence)
     record_flow_end(workspace, name_retraining(tenants), began_s)
+    send_due_messages(workspace)
     return result
 
 
@@ -77,10 +79,12 @@ def watch_local(root: Path) -> "tuple[WatchLook, RetrainResult | None]":
     from components.stages.triggers.run_causes import name_trigger
     from components.stages.triggers.watching import look
     from components.stages.workspace import Workspace
+    from flows.secret_blocks import send_due_messages
 
     workspace, began_s = Workspace(root), time.time()
     found = look(workspace)
     record_flow_end(workspace, "watch", began_s)
     if not found.due:
+        send_due_messages(workspace)
         return found, None
     return found, retrain_local(root, sorted({one.tenant for one in found.due}), trigger=name_trigger(found.due))

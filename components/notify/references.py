@@ -10,7 +10,7 @@ ReadBlock = Callable[[str], str]
 
 
 def read_reference(
-    reference: str, where: str, root: Path, environment: Mapping[str, str], read_block: ReadBlock
+    reference: str, where: str, root: Path, environment: Mapping[str, str], read_block: ReadBlock | None
 ) -> str:
     """Return the text behind `env:VARIABLE`, `file:PATH` or `block:NAME`, without space around it.
 
@@ -30,6 +30,8 @@ def read_reference(
             text = (root / name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as problem:
             raise ConfigError(wanted, type(problem).__name__, fix) from None
+    elif read_block is None:
+        raise ConfigError(wanted, "a process that does not know Prefect", "use env: or file:, or send by a flow")
     else:
         text, fix = read_block(name), "make a block of type Secret with this name in Prefect"
     if not text.strip():

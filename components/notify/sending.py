@@ -37,7 +37,8 @@ class SendingContext:
 
     root: Path
     """Of the workspace, for `file:`."""
-    read_block: ReadBlock
+    read_block: ReadBlock | None
+    """None: this process cannot read Prefect's blocks, so targets whose secret is there are left to others."""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     now_s: Callable[[], float] = time.time
     """Seconds since 1970."""
@@ -60,6 +61,8 @@ def send_due(database: Database, config: NotifyConfig, context: SendingContext) 
     given_up = give_up_before(database, now_s - 3600 * config.give_up_hours, now_s)
     result.given_up = len(given_up)
     for target in config.targets:
+        if context.read_block is None and _get_reference(target).startswith("block:"):
+            continue
         end = context.timer() + _TARGET_S
         size = 1 if isinstance(target, WebhookConfig) else _EVENTS_PER_MESSAGE
         problem, stops = "", False
@@ -123,10 +126,13 @@ def _send(
 
 def _read_secret(target: ChannelConfig | WebhookConfig, context: SendingContext) -> tuple[str, str]:
     """Return the secret of a target, and its place in words."""
-    is_webhook = isinstance(target, WebhookConfig)
-    reference = target.secret if isinstance(target, WebhookConfig) else target.url
+    is_webhook, reference = isinstance(target, WebhookConfig), _get_reference(target)
     where = f"{'secret of the webhook' if is_webhook else 'url of the channel'} {target.name} ({reference})"
     return read_reference(reference, where, context.root, context.environment, context.read_block), where
+
+
+def _get_reference(target: ChannelConfig | WebhookConfig) -> str:
+    return target.secret if isinstance(target, WebhookConfig) else target.url
 
 
 def _parse_keys(secret: str, where: str) -> list[bytes]:

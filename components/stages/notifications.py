@@ -58,7 +58,7 @@ def announce_stop(workspace: Workspace, run: int, trigger: str) -> Iterator[None
         raise
 
 
-def send_notifications(workspace: Workspace, read_block: ReadBlock) -> SendResult:
+def send_notifications(workspace: Workspace, read_block: ReadBlock | None) -> SendResult:
     """Send what is due. What fails becomes a warning, and is tried again by the next flow or command that sends."""
     try:
         config = workspace.params.notify

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, BackgroundTasks
 from fastapi.responses import RedirectResponse, Response
 
 from components.config.rollout import RolloutCheck, ShadowConfig, StepConfig
@@ -19,6 +19,7 @@ from components.console.view import OperatorView, TenantView, View
 from components.rollout.policy.checks import CheckTrace
 from components.rollout.store.ledger import read_history
 from components.rollout.store.tenant_state import read_state
+from components.stages.notifications import send_notifications
 from components.stages.rollout.move_offers import (
     OfferedMove,
     describe_situation,
@@ -100,12 +101,13 @@ def confirm_move(view: OperatorView, tenant: str, move: OfferedMove) -> Response
 
 
 @router.post("/tenants/{tenant}/trial/{move}", response_model=None)
-def make_move(view: OperatorView, tenant: str, move: OfferedMove, form: FormFields) -> Response:
+def make_move(view: OperatorView, tenant: str, move: OfferedMove, form: FormFields, later: BackgroundTasks) -> Response:
     """Make a move in the visitor's name, if the tenant's versions are still those that were shown."""
     view.sources.reload()
     workspace = _require_workspace(view)
     state = read_state(view.sources.database, tenant)
     make_offered_move(workspace, state, move, form.get("situation", ""), view.actor)
+    later.add_task(send_notifications, workspace, None)
     return RedirectResponse(f"{view.root}/tenants/{tenant}/trial", 303)
 
 

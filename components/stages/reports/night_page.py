@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from components.stages.reports.night_report import NEEDS_PERSON, NightReport
+from components.stages.reports.night_report import NEEDS_PERSON, ORDER, NightReport
 from components.stages.run_scores import BASE_ALONE
 from components.stages.triggers.run_causes import BY_HAND, BY_SCHEDULE
 
@@ -27,7 +27,6 @@ _WORDS: Mapping[str, str] = {
     "promoted": "promoted",
     "unchanged": "unchanged",
 }
-_ORDER = ("failed", "rejected", "skipped", "promoted", "accepted", "unchanged")
 
 
 def write_page(report: NightReport) -> str:
@@ -49,8 +48,8 @@ def summarize(report: NightReport) -> str:
     """Return the run in one sentence."""
     counts, parts = report.counts, []
     waiting = sum(counts[one] for one in NEEDS_PERSON)
-    for name in _ORDER:
-        parts += [f"{counts[name]:,} {_WORDS[name]}"] if counts[name] else []
+    for name, count in counts.items():
+        parts += [f"{count:,} {_WORDS[name]}"] if count else []
     told = f"{', '.join(parts)}." if parts else "No tenant had anything to do."
     who = (
         f"{waiting:,} {'tenant needs' if waiting == 1 else 'tenants need'} a person" if waiting else "Nobody is needed"
@@ -101,8 +100,8 @@ def _describe_trigger(report: NightReport) -> str:
 
 
 def _make_bar(counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return the parts of a bar of 100 units; a result that is there has at least half a unit."""
-    sizes = {name: counts[name] for name in _ORDER if counts[name]}
+    """Return the parts of a bar of 100 units, without unchanged tenants; each part has about half a unit or more."""
+    sizes = {name: counts[name] for name in ORDER if counts[name]}
     widths = {name: max(0.5, 100 * size / sum(sizes.values())) for name, size in sizes.items()}
     parts, x = [], 0.0
     for name, width in widths.items():

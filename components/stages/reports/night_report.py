@@ -11,9 +11,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 from components.config import Params
-from components.rollout.store.causes import read_causes_closed_between
+from components.rollout.store.causes import Cause, read_causes_closed_between
 from components.rollout.store.ledger import read_entries_between
-from components.rollout.store.runs import RESULTS, RunEntry, RunResult, RunTenant, read_run, read_run_before
+from components.rollout.store.runs import RunEntry, RunResult, RunTenant, read_run, read_run_before
 from components.rollout.store.runs import read_run_tenants as read_tenants
 from components.rollout.store.tenant_state import read_states
 from components.rollout.store.usage import Usage
@@ -22,6 +22,8 @@ from components.storage.database import Database
 from components.usage.money import compute_cost, round_money
 
 NEEDS_PERSON: tuple[RunResult, ...] = ("failed", "rejected", "skipped")
+ORDER: tuple[RunResult, ...] = (*NEEDS_PERSON, "promoted", "accepted")
+"""All results, what needs a person first."""
 _MONTH_DAYS = 30
 """Of no effect: a night stores nothing."""
 
@@ -33,6 +35,14 @@ class TenantGroup:
     result: RunResult
     why: str
     tenants: Sequence[RunTenant]
+
+
+@dataclass(frozen=True, slots=True)
+class CauseGroup:
+    """Tenants that were retrained for the same reason."""
+
+    why: str
+    tenants: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,8 @@ class NightReport:
     """Versions that were put on trial since the run before."""
     moves: Sequence[LedgerEntry]
     """Since the end of the run before, until the end of this one; newest first."""
-    causes: Sequence[str]
+    causes: Sequence["CauseGroup"]
+    """Those of the most tenants first."""
     workers: Sequence[WorkerShare]
     cost: Decimal | None
     """Of the training; None: there are no prices."""
@@ -84,7 +95,7 @@ class NightReport:
     def counts(self) -> dict[str, int]:
         """Result -> number of tenants, with `unchanged`."""
         counted = Counter(one.result for one in self.tenants)
-        return {**{result: counted[result] for result in RESULTS}, "unchanged": self.run.unchanged}
+        return {**{result: counted[result] for result in ORDER}, "unchanged": self.run.unchanged}
 
     @property
     def retrained(self) -> list[RunTenant]:
@@ -114,8 +125,9 @@ class NightReport:
 def read_night(
     database: Database, run: int, get_params: Callable[[str], Params] | None, fleet: str, links: Mapping[str, str]
 ) -> NightReport | None:
-    """Return the report of a run; None: there is no such run. `get_params`: tenant -> its parameters, for prices;
-    None: there are no prices.
+    """Return the report of a run; None: there is no such run.
+
+    `get_params`: tenant -> its parameters, for prices; None: there are no prices.
 
     Raises WorkspaceError: the database does not answer.
     """
@@ -137,7 +149,7 @@ def read_night(
         waiting=_group(tenants),
         trials=[_make_trial(one, states.get(one.tenant)) for one in shown if one.action == "challenge"],
         moves=shown[::-1],
-        causes=[f"{one.tenant}: {one.why}" for one in causes],
+        causes=_group_causes(causes),
         workers=_sum_workers(tenants),
         cost=cost,
         currency=currency,
@@ -170,6 +182,14 @@ def _group(tenants: Sequence[RunTenant]) -> list[TenantGroup]:
             groups.setdefault((one.result, one.detail.replace(one.tenant, "TENANT")), []).append(one)
     found = [TenantGroup(result, own[0].detail if len(own) == 1 else why, own) for (result, why), own in groups.items()]
     return sorted(found, key=lambda one: (NEEDS_PERSON.index(one.result), -len(one.tenants), one.tenants[0].tenant))
+
+
+def _group_causes(causes: Sequence[Cause]) -> list[CauseGroup]:
+    groups: dict[str, list[str]] = {}
+    for one in causes:
+        groups.setdefault(one.why, []).append(one.tenant)
+    found = [CauseGroup(why, tenants) for why, tenants in groups.items()]
+    return sorted(found, key=lambda one: (-len(one.tenants), one.tenants[0]))
 
 
 def _sum_workers(tenants: Sequence[RunTenant]) -> list[WorkerShare]:
