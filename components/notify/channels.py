@@ -66,15 +66,18 @@ def _hide_parts(text: str, urls: str) -> str:
 
 @contextlib.contextmanager
 def _capture_log() -> Iterator[io.StringIO]:
-    """Keep Apprise's warnings for the caller, and let no other log have them, since they may hold parts of URLs."""
-    logger, stream = logging.getLogger("apprise"), io.StringIO()
+    """Keep Apprise's warnings for the caller; no other log has them or the requests, which have parts of the URLs."""
+    logger, requests, stream = logging.getLogger("apprise"), logging.getLogger("urllib3"), io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setLevel(logging.WARNING)
-    before = logger.propagate, logger.level
+    before = logger.propagate, logger.level, requests.level
     logger.addHandler(handler)
-    logger.propagate, logger.level = False, logging.WARNING
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
+    requests.setLevel(logging.CRITICAL)
     try:
         yield stream
     finally:
         logger.removeHandler(handler)
-        logger.propagate, logger.level = before
+        logger.propagate = before[0]
+        logger.setLevel(before[1])
+        requests.setLevel(before[2])

@@ -2,12 +2,11 @@
 
 import base64
 import json
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from contextlib import closing
 
 import openai
 import pytest
+from receivers import Receiver
 
 from components.errors import ConfigError
 from components.fine_tuning.notices import SECRET_VARIABLE, make_notices
@@ -18,37 +17,6 @@ from components.rollout.store.tuning_jobs import create_job, list_untold_jobs, m
 SECRET = f"whsec_{base64.b64encode(b'0123456789abcdef').decode()}"
 PLACE = "p" * 64
 START_S = 1_800_000_000.0
-
-
-class Receiver:
-    """Keeps what it gets, and answers with `status`."""
-
-    def __init__(self):
-        self.status = 200
-        self.received = []
-
-    @contextmanager
-    def run(self):
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.received.append((body, dict(self.headers)))
-                self.send_response(receiver.status)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/hook"
-        finally:
-            server.shutdown()
-            server.server_close()
 
 
 @pytest.fixture
