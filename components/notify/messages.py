@@ -1,6 +1,7 @@
 """Messages for people: one title and one text for all events that a channel has not been told. Pure."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from components.rollout.store.deliveries import Delivery
 _MAX_LINES = 40
 _MAX_LISTED = 15
 _MAX_WHY = 240
+_CALLS = re.compile(r"(@|<!)(?=(?:all|channel|everyone|here)\b)")
+"""What makes chats call everyone; reasons may quote a tenant's text."""
 _VERBS: Mapping[str, str] = {
     "version.challenged": "put on trial",
     "version.advanced": "trial advanced",
@@ -47,7 +50,8 @@ def write_message(fleet: str, deliveries: Sequence[Delivery]) -> Message:
         if len(others) > _MAX_LINES:
             lines.append(f"and {len(others) - _MAX_LINES:,} more; see `prefixfleet history`")
         parts.append("\n".join(lines))
-    return Message(f"[{fleet}] {'; '.join(titles[:3])}{', ...' if len(titles) > 3 else ''}", "\n\n".join(parts))
+    title = f"[{fleet}] {'; '.join(titles[:3])}{', ...' if len(titles) > 3 else ''}"
+    return Message(title, _CALLS.sub("\\g<0>\u200b", "\n\n".join(parts)))
 
 
 def _title_night(event: Mapping[str, Any]) -> str:

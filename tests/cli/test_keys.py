@@ -1,7 +1,12 @@
+from contextlib import closing
+
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from components.rollout.store.ledger import read_history
+from components.stages.rollout.actors import find_current_user
+from components.stages.workspace import Workspace
 
 
 @pytest.fixture
@@ -11,6 +16,7 @@ def call(make_root):
     def invoke(*arguments):
         return CliRunner().invoke(app, ["-C", str(root), "keys", *arguments])
 
+    invoke.root = root
     return invoke
 
 
@@ -27,6 +33,16 @@ def test_a_key_is_made_shown_once_listed_and_revoked(call):
     assert "(admin)" not in call("list", "alder").stdout
     assert call("create", "--admin").exit_code == 0
     assert "(admin)" in call("list").stdout
+    assert call("revoke", name).exit_code == 0, "again: nothing is recorded"
+    with closing(Workspace(call.root).database) as database:
+        entries = read_history(database)
+    assert [(one.action, one.tenant, one.why) for one in entries] == [
+        ("create-key", "alder", f"key {name} of alder"),
+        ("revoke-key", "alder", f"key {name} of alder"),
+        ("create-key", "", entries[2].why),
+    ]
+    assert entries[2].why.endswith("of an admin")
+    assert {(one.by, one.origin.split(" over ")[0]) for one in entries} == {(find_current_user(), "command line")}
     viewer = call("create", "--role", "viewer")
     assert "of a viewer, expires" in viewer.stderr
     assert "(viewer)" in call("list").stdout

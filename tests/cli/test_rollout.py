@@ -35,6 +35,8 @@ def test_a_version_is_promoted_pinned_and_used_and_its_moves_are_listed(call, ma
     assert "got:    birch, without any" in unknown.stderr
     moves = [json.loads(line) for line in call(root, "history", "alder", "--json").stdout.splitlines()]
     assert [move["action"] for move in moves] == ["promote", "promote", "pin", "unpin"]
+    assert [move["origin"].startswith("command line") for move in moves] == [False, True, True, True]
+    assert "command line" in result
     assert "birch" not in call(root, "history").stdout
     intact = call(root, "history", "--verify")
     assert (intact.exit_code, "ledger's 4 lines continue the hash chain" in intact.stdout) == (0, True)

@@ -99,9 +99,9 @@ class NightReport:
 
     @property
     def retrained(self) -> list[RunTenant]:
-        """Tenants with scores, those that lost most BLEU first."""
-        scored = [one for one in self.tenants if one.bleu_after is not None]
-        return sorted(scored, key=lambda one: (_get_gain(one), one.tenant))
+        """Tenants that got as far as the gate, those that lost most BLEU first."""
+        judged = [one for one in self.tenants if one.result not in ("failed", "skipped")]
+        return sorted(judged, key=lambda one: (_get_gain(one), one.tenant))
 
     @property
     def seconds(self) -> float | None:

@@ -9,7 +9,7 @@ from receivers import MailServer, Receiver
 from components.errors import ConfigError
 from components.notify.channels import open_channel, send_message
 
-TITLE, BODY = "[Acme] run 41: 1 failed", "Needs a person:\n- cedar: failed: <!channel> <script>alert(1)</script> & café"
+TITLE, BODY = "[Acme] run 41: 1 failed", "Needs a person:\n- cedar: failed: <script>alert(1)</script> & café"
 TOKEN = "tokenoftheroom12345"
 
 
@@ -27,14 +27,14 @@ def test_a_mail_arrives_with_subject_and_text():
     assert part.get_content_type() == "text/plain" or "<script>" not in text
 
 
-def test_a_chat_gets_one_text_in_which_nothing_of_a_tenant_calls_everyone():
+def test_a_chat_gets_one_text():
     receiver = Receiver()
     with receiver.run():
         assert send_message(f"mmost://127.0.0.1:{receiver.port}/{TOKEN}", "ops", TITLE, BODY) == ""
     assert receiver.paths == [f"/hooks/{TOKEN}"]
     text = json.loads(receiver.received[0][0])["text"]
     assert "cedar: failed" in text
-    assert "@channel" not in text
+    assert "café" in text
 
 
 def test_a_program_gets_json_and_several_services_of_one_channel_all_get_it():

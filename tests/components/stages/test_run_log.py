@@ -1,22 +1,33 @@
 """What a run did with its tenants, in one row for each that had something to do."""
 
+import json
+import time
 from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
 
+from components.config.console import ConsoleConfig
+from components.config.notify import NotifyConfig
 from components.rollout.store.database import open_database_url
+from components.rollout.store.deliveries import claim_due
 from components.rollout.store.runs import RunTenant, read_run_tenants, read_runs
 from components.stages.outcome import TenantOutcome
 from components.stages.run_log import WorkerSpan, begin_run_log, end_run_log
 from components.stages.stamps import write_json
 from components.stages.workspace import Workspace
 
+NOTIFY = NotifyConfig(webhooks=[{"name": "crm", "url": "https://crm.example", "secret": "env:CRM"}])
+
 
 @pytest.fixture
 def workspace(tmp_path):
     database = open_database_url(f"sqlite:///{tmp_path}/runs.db")
-    yield SimpleNamespace(database=database, get_output_folder=lambda stage, tenant: tmp_path / stage / tenant)
+    yield SimpleNamespace(
+        database=database,
+        get_output_folder=lambda stage, tenant="": tmp_path / stage / tenant,
+        params=SimpleNamespace(notify=NOTIFY, console=ConsoleConfig(address="https://fleet.example/console/")),
+    )
     database.close()
 
 
@@ -24,7 +35,8 @@ def test_each_tenant_has_its_result_its_worker_and_its_cost(workspace, tmp_path)
     for tenant in ("alder", "birch", "dale"):
         write_json(tmp_path / "train" / tenant / "training.json", {"seconds": 12.5, "tokens": 640})
     span = WorkerSpan("s1", "host:1", "cpu", 10.0, 30.0)
-    run = begin_run_log(workspace, "schedule", "ada")
+    write_json(tmp_path / "base" / "base.json", {"digest": "sha256:77aa"})
+    run = begin_run_log(workspace, "schedule", "ada", "a1b2c3")
     end_run_log(
         workspace,
         run,
@@ -61,7 +73,20 @@ def test_each_tenant_has_its_result_its_worker_and_its_cost(workspace, tmp_path)
     ]
     entry = read_runs(workspace.database, 1)[0]
     assert (entry.trigger, entry.by, entry.dataset_version, entry.unchanged) == ("schedule", "ada", "abc.dir", 2)
+    assert (entry.code_version, entry.base_digest) == ("a1b2c3", "sha256:77aa")
     assert entry.ended_at
+    night, failure = [json.loads(one.payload) for one in claim_due(workspace.database, "crm", 9, time.time())]
+    assert (night["type"], night["data"]["tenants"]["failed"], night["data"]["tenants"]["unchanged"]) == (
+        "night.ended",
+        1,
+        2,
+    )
+    assert [one["tenant"] for one in night["data"]["needs_person"]] == ["cedar", "birch", "gorse"]
+    assert night["data"]["report"] == f"https://fleet.example/console/nights/{run}/report"
+    assert (failure["type"], failure["data"]) == (
+        "tenant.failed",
+        {"tenant": "cedar", "run": run, "why": "train: loss not finite"},
+    )
 
 
 def test_a_tenant_that_was_trained_for_the_next_base_has_the_cost_of_that_training(make_root):

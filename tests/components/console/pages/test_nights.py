@@ -37,6 +37,18 @@ def test_a_night_shows_its_shards_by_worker_and_why_a_prefix_was_refused(console
     assert "37,035" in page.locator(".figures", has_text="training tokens").inner_text()
 
 
+def test_the_report_of_a_night_is_a_page_of_its_own_in_its_own_style(console, open_page, find_barriers):
+    page = open_page(f"{console.url}/nights/2")
+    errors = []
+    page.on("console", lambda message: errors.append(message.text))
+    follow(page, "text=report to save or send")
+    assert page.url.endswith("/nights/2/report")
+    assert "1 tenant needs a person" in page.locator("header").inner_text()
+    assert page.locator("li.rejected").evaluate("one => getComputedStyle(one).borderLeftStyle") == "solid"
+    assert (errors, find_barriers(page)) == ([], [])
+    assert page.goto(f"{console.url}/nights/99/report").status == 404
+
+
 def test_the_list_has_every_run_and_its_trend(console, open_page):
     page = open_page(f"{console.url}/nights")
     assert page.locator("tbody tr", has_text="run 2").count() == 1

@@ -13,6 +13,7 @@ from components.rollout.store.observations import write_counts
 from components.rollout.store.tenant_state import read_state, write_states
 from components.rollout.types import Observation, ShareChange
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.workspace import Workspace
 
 
@@ -93,7 +94,8 @@ def test_a_trial_is_moved_by_clicks_and_the_ledger_has_the_name(log_in, served, 
         ("resume", "ada"),
         ("promote", "ada"),
     ]
-    assert "by ada" in page.locator(".timeline li").first.inner_text()
+    assert {one.origin for one in history[-3:]} == {"console from 127.0.0.1"}
+    assert ", console from 127.0.0.1" in page.locator(".timeline li").first.inner_text()
     assert served.sources.registry.find_aliases("alder") == {"champion": "2"}
 
 
@@ -107,7 +109,7 @@ def test_an_open_page_follows_the_trial_and_keeps_its_tables_open(make_fleet_roo
         numbers.locator("summary").click()
         workspace = Workspace(root)
         with closing(workspace.database):
-            manual.hold(workspace, "alder", "pause", "eve")
+            manual.hold(workspace, "alder", "pause", Actor("eve"))
         expect(page.locator("h2 .badge")).to_have_text("paused")
         expect(page.locator(".timeline li").first).to_contain_text("by eve")
         expect(page.locator("[data-chart='traffic'] canvas")).to_have_count(1)
