@@ -1,10 +1,12 @@
 """Drops become champions through the flows: a Prefect server, git, DVC with a local remote, MLflow on sqlite."""
 
+import base64
 import json
 import re
 from collections import Counter
 
 import pytest
+from receivers import Receiver
 from waiting import wait_until
 
 from components.data import digest_cache
@@ -15,6 +17,7 @@ from components.rollout.store.runs import read_run_tenants, read_runs
 from components.stages import plan
 from components.stages.last_failures import read_failures
 from components.stages.outcome import TenantOutcome
+from components.stages.sharding.code_version import read_code_version
 from components.stages.triggers.run_causes import RunCauses
 from components.stages.workspace import Workspace
 from flows import retrain
@@ -164,10 +167,26 @@ def count_events(name):
         return client.request("POST", "/events/filter", json=body).json()["events"]
 
 
+@pytest.fixture
+def told(prefect_api):
+    """A receiver of webhooks, whose key is in a block of Prefect."""
+    from prefect.blocks.system import Secret
+
+    Secret(value=f"whsec_{base64.b64encode(b'0123456789abcdef').decode()}").save("crm-key", overwrite=True)
+    receiver = Receiver()
+    with receiver.run() as receiver.url:
+        yield receiver
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_api")
-def test_a_rejection_is_told_by_exit_code_output_state_event_ledger_and_table(make_checkout, call):
-    root = make_checkout(("alder",), gate={"floors": {"bleu": 101.0}})
+def test_a_rejection_is_told_by_exit_code_output_state_event_ledger_and_table(make_checkout, call, told, monkeypatch):
+    root = make_checkout(
+        ("alder",),
+        gate={"floors": {"bleu": 101.0}},
+        console={"address": "https://fleet.example/console"},
+        notify={"webhooks": [{"name": "crm", "url": told.url, "secret": "block:crm-key"}]},
+    )
     result = call(root, "retrain")
     assert result.exit_code == 3, result.output
     assert "0 promoted, 1 rejected (alder) of 1 tenants" in result.stdout
@@ -180,6 +199,14 @@ def test_a_rejection_is_told_by_exit_code_output_state_event_ledger_and_table(ma
     event = wait_until(lambda: count_events("prefixfleet.version.rejected"), "the event")[0]
     assert event["resource"]["prefect.resource.id"] == "prefixfleet.tenant.alder"
     assert "floor of 101" in event["payload"]["why"]
+    night, refusal = sorted((json.loads(body) for body, _ in told.received), key=lambda one: one["type"])
+    assert (night["type"], refusal["type"]) == ("night.ended", "version.refused")
+    assert night["data"]["report"] == find_artifacts("night-report")[0].partition("(")[2].rstrip(")")
+    assert "floor of 101" in night["data"]["needs_person"][0]["why"]
+    page = (root / "out" / "nights" / "1.html").read_text(encoding="utf-8")
+    assert "1 tenant needs a person: 1 refused." in page
+    assert "(before: the base alone)" in page
+    assert read_runs(Workspace(root).database, 1)[0].code_version == read_code_version()
 
     assert call(root, "retrain").exit_code == 3  # still rejected, and told before
     moves = [json.loads(line) for line in call(root, "history", "alder", "--json").stdout.splitlines()]
@@ -190,3 +217,12 @@ def test_a_rejection_is_told_by_exit_code_output_state_event_ledger_and_table(ma
     assert gated.exit_code == 0
     assert "rejected: alder: BLEU" in gated.stdout
     assert "1 refused" in call(root, "status").stdout.splitlines()[-1]
+
+    def fail(*_):
+        raise WorkspaceError("a gate that ends", "one that does not", "none")
+
+    monkeypatch.setattr(retrain.gate, "gather_results", fail)
+    with pytest.raises(WorkspaceError):
+        run_flow("retrain", root)
+    stopped = json.loads(told.received[-1][0])
+    assert (stopped["type"], stopped["data"]["why"][:24]) == ("night.stopped", "wanted a gate that ends;")

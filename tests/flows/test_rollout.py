@@ -15,6 +15,7 @@ from components.rollout.store.ledger import read_history
 from components.rollout.store.observations import write_counts
 from components.rollout.types import Observation
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.cycle import run_cycle
 from components.stages.workspace import Workspace
 from flows.run_local import run_flow
@@ -95,8 +96,9 @@ def test_a_cycle_rolls_a_bad_version_back_and_emits_an_event(make_root, monkeypa
     hold("alder", "unpin", str(root), "ada")
     assert rollback("alder", None, str(root), "ada") == "1"
     assert [one.action for one in read_history(database, "alder")][-4:] == ["promote", "pin", "unpin", "rollback"]
+    assert all(one.origin.startswith("Prefect, flow run ") for one in read_history(database, "alder")[-4:])
 
-    manual.roll_back(Workspace(root), "alder", "2", "bob")  # as from the command line
+    manual.roll_back(Workspace(root), "alder", "2", Actor("bob"))  # as from the command line
 
     def fail(*_):
         raise WorkspaceError("a cycle that ends", "one that does not", "none")

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
+
+from aiosmtpd.controller import Controller
+from processes import find_free_port
 
 
 class Receiver:
@@ -50,38 +52,27 @@ class MailServer:
         self.mails: list[EmailMessage] = []
         self.recipients: list[str] = []
 
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        """Take a mail."""
+        mail = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(mail, EmailMessage)
+        self.mails.append(mail)
+        self.recipients += envelope.rcpt_tos
+        return "250 ok"
+
     @contextmanager
     def run(self) -> Iterator[int]:
         """Serve during the block; yields the port."""
-        outer = self
-
-        class Handler(StreamRequestHandler):
-            def handle(self) -> None:
-                self.wfile.write(b"220 mail.test\r\n")
-                while line := self.rfile.readline():
-                    word = line.split()[0].upper() if line.strip() else b""
-                    if word == b"DATA":
-                        self.wfile.write(b"354 go on\r\n")
-                        lines: list[bytes] = []
-                        while (one := self.rfile.readline()) != b".\r\n":
-                            lines.append(one.removeprefix(b"."))
-                        mail = message_from_bytes(b"".join(lines), policy=policy.default)
-                        assert isinstance(mail, EmailMessage)
-                        outer.mails.append(mail)
-                    elif word == b"RCPT":
-                        outer.recipients.append(line.split(b":", 1)[1].strip().decode())
-                    self.wfile.write(b"221 bye\r\n" if word == b"QUIT" else b"250 ok\r\n")
-                    if word == b"QUIT":
-                        return
-
-        server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        with _serving(server):
-            yield server.server_address[1]
+        controller = Controller(self, hostname="127.0.0.1", port=find_free_port())
+        controller.start()
+        try:
+            yield controller.port
+        finally:
+            controller.stop()
 
 
 @contextmanager
-def _serving(server: ThreadingTCPServer | ThreadingHTTPServer) -> Iterator[None]:
+def _serving(server: ThreadingHTTPServer) -> Iterator[None]:
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield

@@ -18,7 +18,7 @@ def test_a_mail_arrives_with_subject_and_text():
     with server.run() as port:
         urls = f"mailto://127.0.0.1:{port}?from=fleet@acme.test&to=ops@acme.test,ada@acme.test"
         assert send_message(urls, "ops", TITLE, BODY) == ""
-    assert sorted(server.recipients) == ["<ada@acme.test>", "<ops@acme.test>"]
+    assert sorted(server.recipients) == ["ada@acme.test", "ops@acme.test"]
     mail = server.mails[0]
     assert mail["Subject"] == TITLE
     part = mail.get_body(("plain", "html"))

@@ -75,7 +75,7 @@ def fleet(make_root):
 
 
 def test_old_versions_go_with_their_runs_and_files_and_the_ledger_says_so(fleet):
-    manual.promote(fleet.workspace, "alder", "1", "ada")
+    manual.promote(fleet.workspace, "alder", "1", Actor("ada"))
     copy = fleet.workspace.root / "var/prefixes" / fleet.workspace.registry.find_versions("alder")[-2].sha256
     copy.mkdir(parents=True)
     planned = prune(fleet.workspace, dry_run=True)
