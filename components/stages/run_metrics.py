@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from components.errors import PrefixFleetError, WorkspaceError
+from components.rollout.store.deliveries import TargetCounts, count_deliveries
 from components.rollout.store.fleet_counts import FleetCounts, LastRun, read_fleet_counts
 from components.rollout.store.flow_ends import FlowEnd, FlowName, read_flow_ends, write_flow_end
 from components.rollout.store.runs import RESULTS
@@ -41,6 +42,8 @@ RUN_GAUGES = {
     "trials_oldest_timestamp_seconds": "When the oldest trial that is not paused began, in seconds since 1970.",
     "pinned_tenants": "Tenants whose champion is pinned.",
     "open_causes": "Causes of a retraining that wait for one.",
+    "messages_failing": "Messages that wait for a channel or webhook that did not take one, and are sent again.",
+    "messages_given_up": "Messages of the last 30 days that were given up.",
 }
 """Name of a gauge, without `prefixfleet_` -> what it says."""
 RUN_COUNTERS = {
@@ -104,13 +107,15 @@ def render_metrics(workspace: Workspace) -> str:
 
 def _collect(workspace: Workspace) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(_RecordedState(read_flow_ends(workspace.database), read_fleet_counts(workspace.database)))
+    database = workspace.database
+    ends, counts, messages = read_flow_ends(database), read_fleet_counts(database), count_deliveries(database)
+    registry.register(_RecordedState(ends, counts, list(messages.values())))
     return registry
 
 
 class _RecordedState(Collector):
-    def __init__(self, ends: list[FlowEnd], counts: FleetCounts) -> None:
-        self._ends, self._counts = ends, counts
+    def __init__(self, ends: list[FlowEnd], counts: FleetCounts, messages: list[TargetCounts]) -> None:
+        self._ends, self._counts, self._messages = ends, counts, messages
 
     def collect(self) -> Iterator[Metric]:
         ends, counts = self._ends, self._counts
@@ -129,6 +134,8 @@ class _RecordedState(Collector):
             yield _make_gauge("trials_oldest_timestamp_seconds", counts.oldest_trial_s)
         yield _make_gauge("pinned_tenants", counts.pinned)
         yield _make_gauge("open_causes", counts.open_causes)
+        yield _make_gauge("messages_failing", sum(one.waiting for one in self._messages if one.problem))
+        yield _make_gauge("messages_given_up", sum(one.given_up for one in self._messages))
         yield CounterMetricFamily("prefixfleet_runs", RUN_COUNTERS["runs"], counts.runs)
         entries = CounterMetricFamily("prefixfleet_ledger_entries", RUN_COUNTERS["ledger_entries"], labels=("action",))
         for action, number in sorted(counts.actions.items()):

@@ -79,6 +79,8 @@ def test_the_page_says_what_the_database_has_of_flows(filled):
         ("runs_total",): 1,
         ("ledger_entries_total", "promote"): 1,
         ("trials", "canary"): 0,
+        ("messages_failing",): 0,
+        ("messages_given_up",): 0,
     }
     assert {name: samples[(f"prefixfleet_{name[0]}", *name[1:])] for name in expected} == expected
 

@@ -65,6 +65,9 @@ def test_everything_of_one_tenant_is_removed_and_everything_of_the_others_stays(
         digest = workspace.registry.find_champion(tenant).sha256
         workspace.registry.fetch(workspace.registry.find_champion(tenant), root / "var/champions" / digest)
     (root / "overrides/.alder.yaml.4711.0a1b2c3d.tmp").write_text("train: {")  # a write that was killed
+    (root / "out/nights").mkdir()
+    for number, tenant in enumerate(("alder", "birch"), 1):
+        (root / f"out/nights/{number}.html").write_text(f"<strong>{tenant}</strong>")
     write_tenant(root / "drops", "alder")
     remote, cache = root.parent / "remote", root / ".dvc" / "cache"
     before = list_objects(remote)
@@ -84,6 +87,7 @@ def test_everything_of_one_tenant_is_removed_and_everything_of_the_others_stays(
     texts = b"".join(path.read_bytes() for path in (root / "out").glob("*/*") if path.is_file())
     assert b"alder" not in texts
     assert b"birch" in texts
+    assert [path.name for path in (root / "out/nights").iterdir()] == ["2.html"]
     for store in (remote, cache):
         assert not list_objects(store) & alone
         assert shared in list_objects(store)
