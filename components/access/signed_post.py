@@ -6,8 +6,6 @@ The form is that of Standard Webhooks (https://www.standardwebhooks.com), which 
 import base64
 from collections.abc import Sequence
 
-import httpx
-
 from components.access.signatures import sign_delivery
 from components.errors import ConfigError
 
@@ -34,6 +32,8 @@ def post_signed(url: str, keys: Sequence[bytes], delivery_id: str, payload: byte
 
     It has a signature by each key, so a receiver may change from one key to another.
     """
+    import httpx
+
     timestamp = str(now_s)
     headers = {
         "content-type": "application/json",

@@ -15,6 +15,11 @@ _NAMES = (
     "PREFIXFLEET_TUNING_WEBHOOK_SECRET",
     "PREFIXFLEET_WEBHOOK_SECRET",
 )
+_NOTIFY = {
+    "channels": [{"name": "ops", "url": "env:OPS_URL"}],
+    "webhooks": [{"name": "crm", "url": "http://127.0.0.1:9/hook", "secret": "env:CRM_SECRET"}],
+}
+"""Receivers that do not answer, so that errors are logged."""
 
 
 @pytest.fixture
@@ -22,12 +27,14 @@ def planted(s3, monkeypatch):
     """The secrets in the environment of all commands; that of S3 is used."""
     values = {name: f"planted-{name.lower()}-{secrets.token_hex(8)}" for name in _NAMES}
     values["PREFIXFLEET_TUNING_WEBHOOK_SECRET"] = "whsec_cGxhbnRlZC1zZWNyZXQtb2YtYS13ZWJob29r"
+    token = f"planted{secrets.token_hex(8)}"
+    values |= {"OPS_URL": f"json://ada:{token}@127.0.0.1:9/{token}", "CRM_SECRET": "whsec_cGxhbnRlZC1zZWNyZXQtb2YtY3Jt"}
     values |= s3.environment
     if s3.secret == "secret":  # the tests' own server takes any
         values["AWS_SECRET_ACCESS_KEY"] = f"planted-s3-{secrets.token_hex(8)}"
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    return [values[name] for name in (*_NAMES, "AWS_SECRET_ACCESS_KEY")]
+    return [*(values[name] for name in (*_NAMES, "AWS_SECRET_ACCESS_KEY", "CRM_SECRET")), token]
 
 
 def read_files(folder):
@@ -44,7 +51,7 @@ def read_bucket(client, bucket):
 
 def test_nothing_that_is_secret_is_written_anywhere(make_checkout, s3, planted, start_server, tmp_path):
     bucket = s3.make_bucket()
-    root = make_checkout(("alder",), data={"push": True}, train={"max_steps": 2})
+    root = make_checkout(("alder",), data={"push": True}, train={"max_steps": 2}, notify=_NOTIFY)
     run_in(root, "dvc", "remote", "add", "-d", "-f", "bucket", f"s3://{bucket}/data")
     printed = run_in(root, "dvc", "push").stdout
 
@@ -57,8 +64,11 @@ def test_nothing_that_is_secret_is_written_anywhere(make_checkout, s3, planted, 
     run("retrain")
     key = run("keys", "create", "alder").strip()
     printed = printed.replace(key, "")  # shown once, as it must be
-    for command in (["status"], ["history"], ["causes"], ["data", "check"], ["keys", "list"]):
+    for command in (["status"], ["history"], ["causes"], ["data", "check"], ["keys", "list"], ["notify", "list"]):
         run(*command)
+    tried = run_in(root, PREFIXFLEET, "notify", "test", check=False, own_prefect=True)
+    assert tried.returncode == 2
+    printed += tried.stdout + tried.stderr
     server = start_server(root)
     server.wait_ready()
     text, wrong = f"thing: planted text {secrets.token_hex(8)}", f"{key[:-8]}{secrets.token_hex(4)}"
