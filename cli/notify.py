@@ -55,7 +55,7 @@ def try_targets(
     workspace = Workspace(ctx.obj)
     config = workspace.params.notify
     context = SendingContext(root=workspace.root, read_block=read_secret_block)
-    targets, problems = _choose(config, name), {}
+    targets, failing = _choose(config, name), []
     for target in targets:
         try:
             problem = send_test(config, target, context)
@@ -65,11 +65,10 @@ def try_targets(
             problem = str(error)
         print_line(f"{target.name}: {problem or 'taken'}")
         if problem:
-            problems[target.name] = problem
-    if problems:
-        wanted = "a receiver that takes the test message"
-        got = "; ".join(f"{target}: {problem}" for target, problem in problems.items())
-        raise ConfigError(wanted, got, "check that it runs, its address in params.yaml and its secret")
+            failing.append(target.name)
+    if failing:
+        got = f"none from {', '.join(failing)}, for the reasons above"
+        raise ConfigError("an answer that the message is taken", got, "check each receiver, its address and its secret")
 
 
 @app.command()

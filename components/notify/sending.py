@@ -127,7 +127,7 @@ def _send(
 def _read_secret(target: ChannelConfig | WebhookConfig, context: SendingContext) -> tuple[str, str]:
     """Return the secret of a target, and its place in words."""
     is_webhook, reference = isinstance(target, WebhookConfig), _get_reference(target)
-    where = f"{'secret of the webhook' if is_webhook else 'url of the channel'} {target.name} ({reference})"
+    where = f"{'the secret of the webhook' if is_webhook else 'the url of the channel'} {target.name} ({reference})"
     return read_reference(reference, where, context.root, context.environment, context.read_block), where
 
 

@@ -153,7 +153,8 @@ def test_a_channel_gets_one_message_for_all_and_a_failing_target_keeps_no_other_
         result = fleet.send(config)
         assert (result.delivered, len(result.problems)) == (6, 1)
         assert (
-            "ops: wanted a text in the file ops, for url of the channel ops (file:ops); got none" in result.problems[0]
+            "ops: wanted a text in the file ops, for the url of the channel ops (file:ops); got none"
+            in result.problems[0]
         )
         (tmp_path / "ops").write_text(f"json://127.0.0.1:{receiver.port}/ops")
         fleet.now_s += 5
