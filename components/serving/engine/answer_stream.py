@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
+from components.serving.engine.row_trace import RowTrace
 from components.serving.interface import AnswerPiece
 
 AnswerEvent = AnswerPiece | Exception
@@ -20,6 +21,8 @@ class EngineAnswerStream:
         self.prompt_tokens = prompt_tokens
         self.loop = asyncio.get_running_loop()
         self.cancelled = False
+        self.trace: RowTrace | None = None
+        """None: its request is not traced."""
         self._on_cancel = on_cancel
         self._events: asyncio.Queue[AnswerEvent | None] = asyncio.Queue()
 
@@ -32,6 +35,8 @@ class EngineAnswerStream:
                 if event is None:
                     return
                 ended = isinstance(event, Exception) or event.finish is not None
+                if ended and self.trace is not None:
+                    _record_end(self.trace, event)
                 if isinstance(event, Exception):
                     raise event
                 yield event
@@ -44,6 +49,8 @@ class EngineAnswerStream:
         if not self.cancelled:
             self.cancelled = True
             self._on_cancel()
+            if self.trace is not None:
+                self.trace.record("cancelled")
             with suppress(RuntimeError):  # the loop is closed
                 self.loop.call_soon_threadsafe(self._events.put_nowait, None)
 
@@ -63,6 +70,13 @@ def deliver_events(events: Sequence[tuple[EngineAnswerStream, AnswerEvent]]) -> 
         except RuntimeError:
             for stream, _ in own_events:
                 stream.cancel()
+
+
+def _record_end(trace: RowTrace, event: AnswerEvent) -> None:
+    if isinstance(event, Exception):
+        trace.record("failed", event)
+    elif event.finish is not None:
+        trace.record(event.finish)
 
 
 def _put_events(events: Sequence[tuple[EngineAnswerStream, AnswerEvent]]) -> None:

@@ -53,6 +53,7 @@ class DecoderBatch:
         self.base, self.step_tokens = base, step_tokens
         self.kv_cache, self._sampler = make_cache(base, max_branches), Sampler(base)
         self.sequences: list[EngineSequence] = []
+        self.source_tokens = 0
         self._shares = StepShares(max_branches)
 
     def activate(self) -> AbstractContextManager[None]:
@@ -137,7 +138,7 @@ class DecoderBatch:
     def _schedule(self) -> list[_ScheduledBranch]:
         sequences = self._shares.choose(self.sequences, time.monotonic())
         generating = sum(len(branch.pending_ids) == 1 for one in sequences for branch in one.branches)
-        budget = max(self.step_tokens - generating, _MIN_PREFILL_TOKENS)
+        whole = budget = max(self.step_tokens - generating, _MIN_PREFILL_TOKENS)
         scheduled: list[_ScheduledBranch] = []
         for sequence in sequences:
             is_prefill = any(len(branch.pending_ids) > 1 for branch in sequence.branches)
@@ -146,6 +147,7 @@ class DecoderBatch:
             for branch, token_count, needs_logits in sequence.plan_reads(budget):
                 scheduled.append(_ScheduledBranch(sequence, branch, token_count, needs_logits))
                 budget -= token_count if is_prefill else 0
+        self.source_tokens = whole - budget
         return scheduled
 
     def _write_branch_slots(self, branch: SequenceBranch) -> None:

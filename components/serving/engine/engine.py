@@ -3,6 +3,7 @@
 Knows requests, artifacts and the limits of the queue; does not know HTTP or how a step is computed.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from components.model.base.load import Base
 from components.model.base.tensor_parallel import check_whole
 from components.model.decoding import DecodeRequest
 from components.model.decoding.run_kinds import can_share_cache
+from components.otel.spans import add_wait, current_span
 from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import ArtifactCache, LoadedArtifact
 from components.serving.engine.batch import DecoderBatch
@@ -21,6 +23,7 @@ from components.serving.engine.chat_prompts import find_tool_call_form
 from components.serving.engine.detokenizer import IncrementalDetokenizer, make_decode
 from components.serving.engine.grouped_batch import GroupedBatch
 from components.serving.engine.model_thread import ModelThread
+from components.serving.engine.row_trace import begin_row_trace
 from components.serving.engine.sampler import make_draws
 from components.serving.engine.sequence import EngineSequence
 from components.serving.engine.source_encoder import SourceEncoder, check_has_text
@@ -74,7 +77,9 @@ class BatchEngine:
         for request in requests:
             self._check_request(request)
         with self._reserve_queue_places(artifact.tenant, len(requests)):
+            began_ns = time.time_ns()
             loaded_artifact = await self.artifact_cache.acquire(artifact, len(requests))
+            add_wait("load artifact", began_ns)
             try:
                 sequences = await self._make_sequences(requests, loaded_artifact)
             except BaseException:
@@ -154,7 +159,14 @@ class BatchEngine:
         rules = await self._rules_maker.make(requests[0])
         sources, is_chat = [one.source for one in requests], requests[0].is_chat
         encoded = await self._encoder.encode(loaded_artifact, sources, decoding, is_chat=is_chat)
-        return [self._make_sequence(request, loaded_artifact, encoded[request.source], rules) for request in requests]
+        sequences = [
+            self._make_sequence(request, loaded_artifact, encoded[request.source], rules) for request in requests
+        ]
+        span = current_span()
+        if span.is_recording:
+            for row, sequence in enumerate(sequences):
+                sequence.trace = sequence.stream.trace = begin_row_trace(span, row)
+        return sequences
 
     def _make_sequence(
         self,

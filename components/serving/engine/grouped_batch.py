@@ -35,6 +35,7 @@ class GroupedBatch:
         """Start empty."""
         self.base, self.max_sequences = base, max_sequences if can_pad_rows(base) else 1
         self.sequences: list[EngineSequence] = []
+        self.source_tokens = 0
         self._sampler = Sampler(base)
         self._attachments = ExitStack()
         self._decode_run: Any = None
@@ -77,6 +78,8 @@ class GroupedBatch:
         """
         self._groups = self._groups or [list(self.sequences)]
         group = self._groups[-1]
+        is_start = self._decode_run is None
+        self.source_tokens = sum(len(one.decode_request.source) for one in group) if is_start else 0
         try:
             logits_RV = self._start_run(group) if self._decode_run is None else self._step_run(group)
             if group[0].beams is not None:

@@ -19,6 +19,7 @@ from components.serving.engine.answer_stream import AnswerEvent, EngineAnswerStr
 from components.serving.engine.batch import StepResult
 from components.serving.engine.beams import BeamStep
 from components.serving.engine.fair_queue import FairQueue
+from components.serving.engine.row_trace import EngineStep
 from components.serving.engine.sampler import SampledToken
 from components.serving.engine.sequence import EngineSequence
 from components.serving.engine.step_errors import to_step_error
@@ -30,6 +31,8 @@ class SequenceBatch(Protocol):
     """Sequences that are computed together."""
 
     sequences: list[EngineSequence]
+    source_tokens: int
+    """Tokens of prompts that the last step read."""
 
     def activate(self) -> AbstractContextManager[None]:
         """Prepare the model inside the block; call `add` and `step` inside, from one thread."""
@@ -80,6 +83,8 @@ class ModelThread:
         self._marks: dict[int, float] = {}
         """By the id of a sequence in the batch."""
         self._timer, self._step_s = timer, math.inf
+        self._step_number = self._traced = 0
+        """The steps so far; the traced rows in the batch."""
         self._stopping = False
         self._events: list[tuple[EngineAnswerStream, AnswerEvent]] = []
         self._thread = threading.Thread(target=self._run, name="prefixfleet-model", daemon=True)
@@ -152,6 +157,9 @@ class ModelThread:
                 self.queue.charge(sequence.tenant, sequence.stream.prompt_tokens)
                 self.running += 1
             self._marks[id(sequence)] = self.device_time.begin(sequence.branch_count)
+            if sequence.trace is not None:
+                self._traced += 1
+                sequence.trace.admitted_ns = time.time_ns()
             try:
                 self.batch.add(sequence)
             except Exception as problem:  # noqa: BLE001 - an error of one sequence ends only that one
@@ -166,10 +174,14 @@ class ModelThread:
 
     def _step(self) -> None:
         started_s = self._timer()
+        self._step_number += 1
+        began_ns = time.time_ns() if self._traced else 0
         try:
             results = self.batch.step()
         except Exception as problem:  # noqa: BLE001 - every sequence gets the error, and the thread goes on
             results = [(sequence, to_step_error(problem)) for sequence in self.batch.sequences]
+        if began_ns:
+            self._trace_step(began_ns, results)
         for sequence, result in results:
             try:
                 pieces = self._to_pieces(sequence, result)
@@ -184,6 +196,14 @@ class ModelThread:
             for sequence, _ in results:
                 self.queue.charge(sequence.tenant, sequence.branch_count)
         self._step_s = self._timer() - started_s
+
+    def _trace_step(self, began_ns: int, results: Sequence[tuple[EngineSequence, StepResult]]) -> None:
+        sequences, ended_ns = self.batch.sequences, time.time_ns()
+        step = EngineStep(self._step_number, began_ns, ended_ns, len(sequences), self.batch.source_tokens)
+        with_token = {id(sequence) for sequence, result in results if not isinstance(result, PrefixFleetError)}
+        for sequence in sequences:
+            if sequence.trace is not None:
+                sequence.trace.add_step(step, has_token=id(sequence) in with_token)
 
     def _to_pieces(self, sequence: EngineSequence, result: StepResult) -> list[AnswerPiece]:
         """Return the text that is final after a step. Raises the sequence's error."""
@@ -206,6 +226,7 @@ class ModelThread:
 
     def _finish_sequence(self, sequence: EngineSequence, error: PrefixFleetError | None = None) -> None:
         self.device_time.end(sequence.tenant, self._marks.pop(id(sequence)), sequence.branch_count)
+        self._traced -= sequence.trace is not None
         with self.condition:
             self.running -= 1
             self.queue.mark_done(sequence.tenant, sequence.branch_count)

@@ -18,6 +18,7 @@ from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.artifacts.cache import LoadedArtifact
 from components.serving.engine.beams import SequenceBeams
 from components.serving.engine.detokenizer import IncrementalDetokenizer
+from components.serving.engine.row_trace import RowTrace
 from components.serving.engine.token_rules import TokenRules
 from components.serving.interface import GenerationRequest
 
@@ -60,6 +61,8 @@ class EngineSequence:
     """None: it may write any text."""
     beams: SequenceBeams | None = None
     """None: no beam search."""
+    trace: RowTrace | None = None
+    """None: its request is not traced."""
     branches: list[SequenceBranch] = field(default_factory=list)
     """Those that read; of a beam search, all branches of the first beam, then those of the second ..."""
     idle_branches: list[SequenceBranch] = field(default_factory=list)

@@ -116,6 +116,11 @@ class MetricsPage:
         """Return the page in Prometheus's text format."""
         return generate_latest(self._counters) + generate_latest(self._gauges)
 
+    def collect(self) -> Iterator[Metric]:
+        """Yield what the page shows."""
+        yield from self._counters.collect()
+        yield from self._gauges.collect()
+
 
 class _StateCollector(Collector):
     """Gauges that are read from the parts when they are collected."""

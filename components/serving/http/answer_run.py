@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from components.errors import ArtifactError, BaseModelError, DataError, PrefixFleetError
 from components.logs import LoggedFields, add_log_context
+from components.otel.spans import current_span
 from components.registry.judged_decoding import compute_default_max_tokens
 from components.registry.mlflow.versions import CHAMPION, Version
 from components.rollout.types import EvidenceTicket, Observation
@@ -81,6 +82,7 @@ class AnswerRun:
         self.stamp = AnswerStamp(f"{form.id_start}{secrets.token_hex(12)}", int(time.time()), form.body.model)
         self.tenant = choice.version.tenant
         add_log_context(tenant=self.tenant, version=choice.version.version)
+        current_span().set(tenant=self.tenant, version=choice.version.version, arm=choice.arm)
         self._is_split, self._is_user, self._is_counted = "@" not in form.body.model, is_user, is_counted
         self._request_id = request_id
         self._started_s = time.monotonic()
@@ -114,6 +116,7 @@ class AnswerRun:
                 raise
             self.choice = VersionChoice(self.choice.fallback, CHAMPION)
             add_log_context(version=self.choice.version.version)
+            current_span().set(version=self.choice.version.version, arm=self.choice.arm)
             self._sequences = RequestSequences(self._make_requests(self.choice.version))
             await self._sequences.submit(engine)
             self.service.metrics.fallbacks.labels(self.tenant, _describe_fallback(problem)).inc()
@@ -172,6 +175,7 @@ class AnswerRun:
             service.metrics.disconnects.inc()
         if not self._is_forgotten:
             self._count_request(status, usage)
+        current_span().set(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
         self._log(status, usage)
 
     @property

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from components.errors import PrefixFleetError
+from components.otel.metrics import PeriodicMetrics
+from components.otel.switch import wants_spans
 from components.serving.errors import RefusalError, log_server_error, make_error_response, to_refusal
 from components.serving.http import admin_routes, file_routes, fine_tuning_routes, routes, usage_routes
 from components.serving.http.middleware import AdmissionMiddleware
@@ -22,6 +24,7 @@ from components.serving.http.openai import CompletionRequest, FeedbackRequest
 from components.serving.http.openai_chat import ChatRequest
 from components.serving.http.openai_fine_tuning import JOBS_PATH, JobRequest
 from components.serving.http.request_id import get_request_id
+from components.serving.http.request_span import RequestSpanMiddleware
 from components.serving.http.service import Service
 from components.serving.http.unknown_paths import suggest_path
 from components.serving.http.validation import make_body_error, make_query_error
@@ -43,7 +46,8 @@ def build_app(service: Service) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = service.start_background_tasks()
         try:
-            yield
+            with PeriodicMetrics(service.metrics_page.collect):
+                yield
         finally:
             for task in tasks:
                 task.cancel()
@@ -71,6 +75,8 @@ def build_app(service: Service) -> FastAPI:
     app.include_router(usage_routes.router)
     app.include_router(admin_routes.router)
     app.add_middleware(AdmissionMiddleware, service=service)
+    if wants_spans():
+        app.add_middleware(RequestSpanMiddleware)
 
     @app.exception_handler(RequestValidationError)
     async def handle_invalid_body(request: Request, problem: RequestValidationError) -> Response:

@@ -28,6 +28,7 @@ from components.config import Params
 from components.config.problems import to_config_error
 from components.config.serve import ServeConfig
 from components.logs import JsonFormatter, wants_json
+from components.otel.spans import begin_telemetry
 from components.serving.errors import LOGGER_NAME
 from components.serving.garbage import freeze_survivors
 from components.serving.http.acceptor import Acceptor
@@ -71,6 +72,7 @@ def serve(workspace: Workspace, overrides: Mapping[str, Any], mount: Mount | Non
     sys.setswitchinterval(_SWITCH_SECONDS)
     params = _override_params(workspace.params, overrides)
     config = params.serve
+    begin_telemetry("prefixfleet-server")
     database = workspace.database
     try:
         has_keys = ApiKeys(database, time.time).has_any()

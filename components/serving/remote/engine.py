@@ -4,12 +4,14 @@ Knows requests, texts, artifacts and the group of engines; does not know the ser
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
 from components.model.base.load import Base
 from components.model.decoding import DecodeRequest
+from components.otel.spans import add_wait
 from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.chat_prompts import find_tool_call_form
 from components.serving.engine.detokenizer import IncrementalDetokenizer, make_decode
@@ -53,7 +55,9 @@ class RemoteEngine:
             check_has_text(request.source)
         self._limits.add(artifact.tenant, count)
         try:
+            began_ns = time.time_ns()
             loaded, stored = await self.artifact_cache.acquire(artifact, count)
+            add_wait("load artifact", began_ns)
             try:
                 first, sources = requests[0], [request.source for request in requests]
                 encoded = await self._encoder.encode(loaded, sources, to_decoding(first), is_chat=first.is_chat)

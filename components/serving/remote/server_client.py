@@ -9,10 +9,12 @@ import threading
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from components.errors import PrefixFleetError
+from components.otel.spans import start_span
 from components.serving.errors import LOGGER_NAME
 from components.serving.remote.orders import check_loaded, make_order, read_refusal, read_reply
 from components.serving.remote.reply_events import ReplyEvent, parse_event
@@ -69,23 +71,31 @@ class ServerClient:
         self.in_flight += 1
         self._loop = asyncio.get_running_loop()
         until_silent = asyncio.timeout(None)
+        span = start_span("ask vLLM", kind="client", server=urlsplit(self.url).netloc.rpartition("@")[2])
         try:
             async with until_silent:
                 self._open_streams.add(until_silent)
-                async with self._streams.stream("POST", _COMPLETIONS, json=body) as response:
+                async with self._streams.stream("POST", _COMPLETIONS, json=body, headers=span.headers) as response:
+                    span.set(status=response.status_code)
                     if response.status_code != httpx.codes.OK:
                         raise read_refusal(response.status_code, await response.aread())
                     async for line in response.aiter_lines():
                         if line.startswith("data:") and (data := line[5:].strip()) != _END:
                             yield parse_event(data, top_count)
+        except PrefixFleetError as problem:
+            span.fail(problem)
+            raise
         except TimeoutError as problem:
+            span.fail(problem)
             raise ServerDownError(f"no answer to health checks at {self.url}") from problem
         except httpx.HTTPError as problem:
+            span.fail(problem)
             self.down_reason = _describe(self.url, problem)  # until its next health check
             raise ServerDownError(self.down_reason) from problem
         finally:
             self._open_streams.discard(until_silent)
             self.in_flight -= 1
+            span.end()
 
     def check_health(self) -> None:
         """Ask whether it answers, and note it; repeat what it could not be told before.
