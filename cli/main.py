@@ -45,6 +45,7 @@ from cli.ranks import check_command, run_in_rank_0
 from cli.stop_signals import StoppedBySignal, describe_stop, raise_on_stop_signals
 from components.errors import PrefixFleetError
 from components.logs import check_log_format, wants_json, write_json_logs
+from components.otel.switch import check_otel
 from flows.environment import prepare_environment
 
 _HELP = """
@@ -194,6 +195,7 @@ def _select_workspace(
 ) -> None:
     check_command(ctx.invoked_subcommand)
     check_log_format()
+    check_otel()
     if wants_json():
         write_json_logs()
     prepare_environment(workspace)

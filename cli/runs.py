@@ -76,6 +76,7 @@ def stage(
     from importlib import import_module
 
     from cli.messages import show_progress
+    from components.otel.spans import open_root
     from components.stages import base
     from components.stages.last_failures import record_outcomes
     from components.stages.outcome import raise_on_failures
@@ -86,7 +87,8 @@ def stage(
         if name is StageName.base:
             base.read_base_facts(workspace)
             return
-        outcomes = import_module(f"components.stages.{name.value}").run(workspace)
+        with open_root(f"stage {name.value}"):
+            outcomes = import_module(f"components.stages.{name.value}").run(workspace)
         record_outcomes(workspace, outcomes)
     if name is StageName.gate:
         from components.stages.rejections import find_rejected

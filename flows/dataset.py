@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from components.data.intake import IntakeResult
+from components.otel.spans import open_root
 from components.stages import dataset as stage
 from components.stages.last_failures import record_outcomes
 from components.stages.workspace import Workspace
@@ -21,9 +22,11 @@ def dataset(workspace: str = ".", tenants: list[str] | None = None) -> State[Int
     """Check the drop of every (or each named) tenant, and take the accepted ones into a new dataset version."""
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace))
-    with opened_workspace.lock():
+    with opened_workspace.lock(), open_root("dataset") as span:
         result = ingest_drops(opened_workspace, tenants)
         record_outcomes(opened_workspace, stage.to_outcomes(result))
+        span.set(dataset_version=result.version)
+        span.count_failed(result.refused)
     sentence = stage.summarize_intake(result)
     publish_report(sentence, result.refused)
     return make_end_state(sentence, result, failed=bool(result.refused))

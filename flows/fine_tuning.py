@@ -11,6 +11,7 @@ from components.errors import ConfigError, LockHeldError, PrefixFleetError
 from components.fine_tuning import endings
 from components.fine_tuning.endings import JobEnd
 from components.fine_tuning.preparation import prepare, undo_unless_succeeded
+from components.otel.spans import open_root
 from components.rollout.store.tuning_jobs import TuningJob, add_event, find_job
 from components.stages.preflight import check_ready
 from components.stages.progress import log_warning
@@ -36,7 +37,8 @@ def run_job(root: Path, job_id: str) -> None:
         raise ConfigError("the id of a job that the server started", got, "create jobs by POST /v1/fine_tuning/jobs")
     end = endings.make_failure(endings.PROCESS_ENDED, "the process of the job was stopped", workspace.root)
     try:
-        end = _run(workspace, job)
+        with open_root("fine-tuning job", tenant=job.tenant):
+            end = _run(workspace, job)
     except PrefixFleetError as problem:
         end = endings.describe_error(problem, workspace.root)
         raise

@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from components.logs import add_log_context, log_context
+from components.otel.spans import open_root
 from components.stages import run_log
 from components.stages.migration.waves import WaveResult
 from components.stages.notifications import announce_stop
@@ -34,14 +35,16 @@ def migrate(workspace: str = ".") -> State[WaveResult]:
     opened_workspace, began_s = Workspace(Path(workspace)), time.time()
     if opened_workspace.params.next_base is None:
         return make_end_state("no next_base in params.yaml", WaveResult(), failed=False)
-    with tell_at_end(opened_workspace), opened_workspace.lock(), log_context():
+    with tell_at_end(opened_workspace), opened_workspace.lock(), log_context(), open_root("migrate") as span:
         entry = begin_log(opened_workspace)
         add_log_context(run=entry)
+        span.set(run=entry)
         with announce_stop(opened_workspace, entry, _TRIGGER):
             result = run_wave(opened_workspace, moves=True)
             end_log(opened_workspace, entry, result)
             publish_report(opened_workspace, entry)
         record_flow_end(opened_workspace, "migrate", began_s, result.failures)
+        span.count_failed({one.tenant for one in result.failures})
     emit_events(opened_workspace)
     create_markdown_artifact(key="migration-report", markdown=make_page(result))
     return make_end_state(result.sentence, result, failed=bool(result.failures), rejected=bool(result.rejected))

@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import task_run
 
 from components.logs import add_log_context, log_context
+from components.otel.spans import open_root, traced
 from components.registry.mlflow.versions import CHAMPION, Version
 from components.stages import dataset, gate, register, rejections, run_log
 from components.stages.last_failures import record_outcomes
@@ -56,14 +57,16 @@ def retrain(
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace), full_check=full_check)
     flow_name, began_s = name_retraining(tenants), time.time()
-    with tell_at_end(opened_workspace), opened_workspace.lock(), log_context():
+    with tell_at_end(opened_workspace), opened_workspace.lock(), log_context(), open_root("retrain") as span:
         causes = begin_causes(opened_workspace, tenants, trigger)
         entry = begin_log(opened_workspace, causes)
         add_log_context(run=entry)
+        span.set(run=entry)
         with announce_stop(opened_workspace, entry, trigger):
             version, refused = ensure_dataset_version(opened_workspace, tenants)
             tenants = dataset.leave_out_refused(opened_workspace, tenants, refused)
             planned = make_plan(opened_workspace, tenants)
+            span.set(dataset_version=version, to_train=len(planned.items), unchanged=len(planned.skipped))
             run = RetrainResult(
                 version, planned.sentence, outcomes=refused, causes=causes.list_lines(), refused=dict(planned.refused)
             )
@@ -88,10 +91,12 @@ def retrain(
             end_log(opened_workspace, entry, planned, run)
             publish_report(opened_workspace, entry)
             record_flow_end(opened_workspace, flow_name, began_s, run.outcomes)
+            span.count_failed({one.tenant for one in run.failures})
     return make_end_state(run.message, run, failed=bool(run.failures), rejected=bool(run.rejected))
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10)
+@traced("dataset version")
 def ensure_dataset_version(workspace: Workspace, tenants: list[str] | None) -> tuple[str, list[TenantOutcome]]:
     """Take the waiting drops into a new version, and fetch missing data; retried, since the remote may not answer."""
     return dataset.ensure_version(workspace, tenants)
@@ -134,6 +139,7 @@ def end_log(workspace: Workspace, entry: int, planned: Plan, run: RetrainResult)
 
 
 @task(cache_policy=NO_CACHE)
+@traced("plan")
 def make_plan(workspace: Workspace, tenants: list[str] | None) -> Plan:
     """Make the run's only plan. Asks MLflow first, so that a run without MLflow ends before training.
 
@@ -185,6 +191,7 @@ def gather_results(workspace: Workspace) -> None:
 
 
 @task(cache_policy=NO_CACHE)
+@traced("gate")
 def judge_tenants(workspace: Workspace, tenants: list[str]) -> list[TenantOutcome]:
     """Judge every evaluated tenant."""
     outcomes = [gate.try_judge_tenant(workspace, tenant) for tenant in tenants]
@@ -193,6 +200,7 @@ def judge_tenants(workspace: Workspace, tenants: list[str]) -> list[TenantOutcom
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, timeout_seconds=1800)
+@traced("register")
 def register_accepted(
     workspace: Workspace, fingerprints: dict[str, str], causes: RunCauses
 ) -> tuple[dict[str, Version], list[TenantOutcome]]:
@@ -201,12 +209,14 @@ def register_accepted(
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+@traced("record rejections")
 def record_rejections(workspace: Workspace, fingerprints: dict[str, str], causes: RunCauses) -> dict[str, str]:
     """Tell new rejections to MLflow, the ledger and the outbox of events; return tenant -> why, of all rejections."""
     return rejections.record_rejections(workspace, fingerprints, causes.describe)
 
 
 @task(cache_policy=NO_CACHE, retries=_ROLLOUT_RETRIES, retry_delay_seconds=5)
+@traced("roll out")
 def roll_out(
     workspace: Workspace, versions: dict[str, Version], outdated: list[str], causes: RunCauses
 ) -> tuple[dict[str, str], list[TenantOutcome]]:
@@ -218,6 +228,7 @@ def roll_out(
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10)
+@traced("commit to DVC")
 def commit_to_dvc(workspace: Workspace) -> None:
     """Record the run's files in DVC, as `dvc repro` does."""
     dataset.commit_to_dvc(workspace)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.otel.spans import start_root
 from components.stages.progress import log_info
 from components.stages.triggers.run_causes import BY_HAND
 from flows.run_local import find_named_server, run_flow
@@ -43,6 +44,7 @@ def _find_idle_result(
     from components.stages.workspace import Workspace
 
     workspace, began_s = Workspace(root, full_check=full_check), time.time()
+    span = start_root("retrain")  # never ended, and so not exported, if there is something to do
     with workspace.lock():
         idle = find_idle_run(workspace, tenants)
         if idle is None:
@@ -57,6 +59,8 @@ def _find_idle_result(
     )
     record_outcomes(workspace, [*result.outcomes, *result.list_finished()])
     end_run(workspace, causes, result.outcomes, result.sentence)
+    span.set(dataset_version=idle.version, to_train=0, unchanged=len(idle.planned.skipped))
+    span.end()
     record_flow_end(workspace, name_retraining(tenants), began_s)
     send_due_messages(workspace)
     return result

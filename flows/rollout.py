@@ -8,6 +8,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
+from components.otel.spans import open_root, traced
 from components.stages.commands import forget as removal
 from components.stages.last_failures import record_outcomes
 from components.stages.outcome import TenantOutcome
@@ -32,17 +33,19 @@ def rollout(workspace: str = ".") -> State[CycleResult]:
     """Advance, promote or roll back every challenger, record alias changes made in MLflow, and deliver corrections."""
     prepare_environment(Path(workspace))
     opened_workspace, began_s = Workspace(Path(workspace)), time.time()
-    try:
-        results, failures = run_cycle(opened_workspace)
-    finally:
-        emit_events(opened_workspace)
-        send_messages(opened_workspace)
-    if any(one.action != "wait" for one in results):
-        publish_moves(results)
-    deliver_corrections(opened_workspace)
-    done = [TenantOutcome(one.tenant, "roll out", "done") for one in results]
-    record_outcomes(opened_workspace, [*done, *failures], implies_earlier_stages=False)
-    record_flow_end(opened_workspace, "rollout", began_s, failures)
+    with open_root("rollout") as span:
+        try:
+            results, failures = run_cycle(opened_workspace)
+        finally:
+            emit_events(opened_workspace)
+            send_messages(opened_workspace)
+        if any(one.action != "wait" for one in results):
+            publish_moves(results)
+        deliver_corrections(opened_workspace)
+        done = [TenantOutcome(one.tenant, "roll out", "done") for one in results]
+        record_outcomes(opened_workspace, [*done, *failures], implies_earlier_stages=False)
+        record_flow_end(opened_workspace, "rollout", began_s, failures)
+        span.count_failed({one.tenant for one in failures})
     return make_end_state(stage.summarize_cycle(results, failures), (results, failures), failed=bool(failures))
 
 
@@ -85,12 +88,14 @@ def forget(tenant: str, workspace: str = ".", by: str = "prefect") -> None:
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, timeout_seconds=600)
+@traced("cycle")
 def run_cycle(workspace: Workspace) -> CycleResult:
     """Run one cycle. Idempotent: it starts from the present state."""
     return stage.run_cycle(workspace)
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+@traced("deliver corrections")
 def deliver_corrections(workspace: Workspace) -> None:
     """Write callers' corrections to the tenants' drops."""
     corrections.deliver_corrections(workspace)

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from components.otel.spans import open_span
 from components.registry.mlflow.versions import CHAMPION
 from components.stages import evaluate, train
 from components.stages.outcome import TenantOutcome
@@ -36,10 +37,13 @@ def shard(workspace: str, fingerprints: dict[str, str], reasons: dict[str, str])
     """
     prepare_environment(Path(workspace))
     opened_workspace = Workspace(Path(workspace))
-    outcomes: list[TenantOutcome] = read_result(train_all(opened_workspace, fingerprints, reasons, return_state=True))
-    ready = {one.tenant: fingerprints[one.tenant] for one in outcomes if one.state != "failed"}
-    outcomes += read_result(evaluate_all(opened_workspace, ready, return_state=True))
-    failed = sorted({outcome.tenant for outcome in outcomes if outcome.state == "failed"})
+    outcomes: list[TenantOutcome]
+    with open_span("shard", tenants=len(fingerprints)) as span:
+        outcomes = read_result(train_all(opened_workspace, fingerprints, reasons, return_state=True))
+        ready = {one.tenant: fingerprints[one.tenant] for one in outcomes if one.state != "failed"}
+        outcomes += read_result(evaluate_all(opened_workspace, ready, return_state=True))
+        failed = sorted({outcome.tenant for outcome in outcomes if outcome.state == "failed"})
+        span.count_failed(failed)
     sentence = f"{len(fingerprints) - len(failed)} of {len(fingerprints)} tenants trained and evaluated"
     names = f"; failed: {join_abbreviated(failed)}" if failed else ""
     return make_end_state(f"{sentence}{names}", outcomes, failed=bool(failed))

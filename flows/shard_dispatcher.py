@@ -14,6 +14,7 @@ import httpx
 
 from components.config import WorkersConfig
 from components.errors import WorkersError
+from components.otel.spans import start_span
 from components.stages.progress import join_abbreviated, log_info, log_warning
 from components.stages.run_log import WorkerSpan
 from components.stages.sharding import transfer
@@ -94,6 +95,9 @@ class ShardDispatcher:
         except BaseException:
             with suppress(httpx.HTTPError, WorkersError):
                 self._pool.cancel(list(self._sent), reason="the run that sent it has ended")
+            for shard in self._sent.values():
+                shard.span.fail()
+                shard.span.end()
             raise
 
     def _adopt(self) -> None:
@@ -125,7 +129,10 @@ class ShardDispatcher:
             if now.run_keys[tenant] == request.run_keys[tenant]
             and make_evaluated_set(now, tenant) == make_evaluated_set(request, tenant)
         )
-        return SentShard(ShardPlan(same), request, run.run_id, run.name, self._clock.advance()) if same else None
+        if not same:
+            return None
+        span = start_span("adopt shard", shard=run.shard_id, tenants=len(same))
+        return SentShard(ShardPlan(same), request, run.run_id, run.name, self._clock.advance(), span=span)
 
     def _enqueue(self, plans: Iterable[ShardPlan]) -> None:
         self._queue.extend((secrets.token_hex(8), plan) for plan in plans)
@@ -134,7 +141,8 @@ class ShardDispatcher:
         while self._queue and len(self._sent) < self._config.max_shards:
             shard_id, plan = self._queue[0]
             items = [self._work.items[tenant] for tenant in plan.tenants]
-            request = self._builder.build(items, shard_id)
+            span = start_span("send shard", kind="producer", shard=shard_id, tenants=len(items))
+            request = self._builder.build(items, shard_id, span.headers)
             transfer.send_base(self._workspace, self._exchange, request)
             transfer.send_shard(self._workspace, self._exchange, request, items)
             title = f"shard of {join_abbreviated(plan.tenants)}"
@@ -143,7 +151,7 @@ class ShardDispatcher:
                 return
             self._queue.popleft()
             log_info(f"{title}: sent to work pool {self._pool.name}")
-            self._sent[run_id] = SentShard(plan, request, run_id, title, self._clock.advance())
+            self._sent[run_id] = SentShard(plan, request, run_id, title, self._clock.advance(), span=span)
 
     def _watch(self) -> None:
         """Look once at all shards, and settle those that ended."""
@@ -222,8 +230,11 @@ class ShardDispatcher:
     def _take_remaining(self, shard: SentShard) -> tuple[str, ...]:
         """Forget a shard, place what its worker had finished, and return the tenants that are left."""
         self._settling.take_existing(self._list_open(shard))
+        remaining = tuple(self._list_open(shard))
+        if remaining:
+            shard.span.fail()
         self._forget(shard)
-        return tuple(self._list_open(shard))
+        return remaining
 
     def _drop_run(self, shard: SentShard, reason: str) -> None:
         """Mark the run of a worker that no longer has the shard as cancelled; a worker that comes back then stops."""
@@ -234,6 +245,8 @@ class ShardDispatcher:
 
     def _forget(self, shard: SentShard) -> None:
         self._sent.pop(shard.run_id, None)
+        shard.span.set(worker=shard.worker)
+        shard.span.end()
 
 
 def _make_cancelled_error(message: str) -> WorkersError:

@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Failed
 from pydantic import ValidationError
 
 from components.errors import PrefixFleetError
+from components.otel.spans import begin_telemetry
 from components.stages.outcome import TenantOutcome
 from components.stages.progress import join_abbreviated, log_info, log_warning
 from components.stages.sharding.exchange_sets import locate_shard
@@ -44,6 +45,7 @@ def train_shard(exchange: str, shard: str) -> State[None]:
     """Train and evaluate a shard whose request is in the exchange. A tenant that fails does not stop the others."""
     home = find_home()
     prepare_environment(home)
+    begin_telemetry("prefixfleet-worker")
     stop, watch = Event(), _Watch()
     Thread(target=watch.run, args=(stop,), name="watch", daemon=True).start()
     work = _Work(lambda: _run_shard(exchange, shard, home, stop.is_set))

@@ -15,6 +15,7 @@ ATTRIBUTES: Mapping[str, tuple[str, str]] = {
     "shard": ("prefixfleet.shard", "id of a shard on a worker"),
     "worker": ("prefixfleet.worker", "host and process of a worker"),
     "outcome": ("prefixfleet.outcome", "done, skipped or failed"),
+    "action": ("prefixfleet.action", "what a rollout cycle did: wait, advance, promote or rollback"),
     "accepted": ("prefixfleet.accepted", "whether the gate accepted the prefix"),
     "to_train": ("prefixfleet.to_train", "tenants that the plan trains"),
     "unchanged": ("prefixfleet.unchanged", "tenants that the plan leaves as they are"),

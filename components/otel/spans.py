@@ -6,7 +6,7 @@ OpenTelemetry's own context, which other libraries change. Does not know where s
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -84,6 +84,12 @@ class Span:
         if problem is not None:
             self.set(error=type(problem).__qualname__)
 
+    def count_failed(self, failed: Collection[str]) -> None:
+        """Note how many tenants failed; if any, mark it as failed."""
+        self.set(failed=len(failed))
+        if failed:
+            self.fail()
+
     def end(self, at_ns: int | None = None) -> None:
         """End it, by default now; repeated calls do nothing."""
         if self._span is not None and not self._is_ended:
@@ -160,9 +166,18 @@ def open_span(
 
 def open_root(name: str, **attributes: Value) -> AbstractContextManager[Span]:
     """As `open_span`; if no span is present, it goes on with the trace that TRACEPARENT in the environment names."""
-    has_parent = current_span() is not NO_SPAN
-    parent = None if has_parent else read_parent({"traceparent": os.environ.get(PARENT_VARIABLE, "")})
-    return _open(name, parent, "internal", attributes)
+    return _open(name, _find_root_parent(), "internal", attributes)
+
+
+def start_root(name: str) -> Span:
+    """As `open_root`, for a span that the caller ends; it does not become the present one."""
+    return _start(name, _find_root_parent(), "internal", None, {})
+
+
+def _find_root_parent() -> Span | None:
+    if _current.get() is not NO_SPAN:
+        return None
+    return read_parent({"traceparent": os.environ.get(PARENT_VARIABLE, "")})
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from components.config import RegistryConfig
 from components.errors import PrefixFleetError
+from components.otel.spans import open_span
 from components.registry.mlflow import direct_calls, table_versions
 from components.registry.mlflow.alias_table import READ_TAGS, find_local_files, read_aliased
 from components.registry.mlflow.connection import MlflowConnection
@@ -304,9 +305,11 @@ class Registry:
 
     def _try_register(self, registration: Registration) -> Version | PrefixFleetError:
         try:
-            version = self._register(registration)
-            if registration.alias:
-                self.set_alias(registration.tenant, registration.alias, version.version)
+            with open_span("register tenant", tenant=registration.tenant) as span:
+                version = self._register(registration)
+                span.set(version=version.version)
+                if registration.alias:
+                    self.set_alias(registration.tenant, registration.alias, version.version)
         except PrefixFleetError as problem:
             return problem
         return version

@@ -16,12 +16,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from components.evaluation.report import Report, read_report
+from components.otel.spans import open_span
 from components.registry.mlflow.versions import CHAMPION
 from components.stages.base import read_base_facts
 from components.stages.evaluation_jobs import EvaluationJob, TenantEvaluation
 from components.stages.evaluation_scoring import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.hooks import NO_HOOKS, StageHooks
-from components.stages.outcome import TenantOutcome
+from components.stages.outcome import TenantOutcome, end_tenant_span
 from components.stages.plan import plan
 from components.stages.plan_checks import ExpectedPrefix
 from components.stages.progress import StageProgress, report_progress
@@ -87,11 +88,14 @@ def evaluate_shard(
         decoding = json.dumps(job.tenant.params.evaluate.select_decoding(), sort_keys=True)
         jobs_by_decoding.setdefault(decoding, []).append(job)
     progress = _DecodingProgress(jobs)
-    for same_decoding in jobs_by_decoding.values():
-        _decode(workspace, sorted(same_decoding, key=lambda job: job.batch_group), progress, hooks)
+    with open_span("evaluate", tenants=len(tenants)):
+        for same_decoding in jobs_by_decoding.values():
+            _decode(workspace, sorted(same_decoding, key=lambda job: job.batch_group), progress, hooks)
     for tenant in tenants:
         if tenant.outcome is None:
             tenant.attempt(partial(hooks.check_stop, tenant.name))
+        if tenant.outcome is not None:
+            end_tenant_span(tenant.span, tenant.outcome)
     workspace.save_digests()
     return [tenant.outcome for tenant in tenants if tenant.outcome is not None]
 
@@ -167,6 +171,7 @@ def _decode(
 def _report_finished(tenants: Sequence[TenantEvaluation], hooks: StageHooks) -> None:
     for tenant in tenants:
         if tenant.outcome is not None:
+            end_tenant_span(tenant.span, tenant.outcome)
             hooks.on_finished(tenant.outcome)
 
 

@@ -17,6 +17,7 @@ from components.errors import BaseModelError, SchemaError
 from components.evaluation.report import Subject, read_report
 from components.evaluation.tokenization import load_tokenizer, resolve_tokenizer
 from components.logs import log_context
+from components.otel.spans import NO_SPAN, start_span
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
 from components.stages.champions import select_comparable
@@ -67,6 +68,7 @@ class EvaluationJob:
         """Return the job's rows, owned by the job; none if the tenant failed or its champion is skipped."""
         requests: list[DecodeRequest] = []
         if not self.tenant.is_stopped:
+            self.tenant.begin_span()
             self.tenant.is_stopped = not self.tenant.attempt(lambda: requests.extend(self._build_requests(decoding)))
         return requests
 
@@ -116,6 +118,8 @@ class TenantEvaluation:
         """None until the last job is done or the tenant failed."""
         self.is_stopped = False
         """Whether a job failed, so that the tenant's next jobs do not start."""
+        self.span = NO_SPAN
+        """From the first row that is decoded to the outcome."""
         self.jobs: list[EvaluationJob] = []
         self._open_jobs: set[EvaluationJob] = set()
         self._obsolete_folder: Path | None = None
@@ -157,6 +161,11 @@ class TenantEvaluation:
         if outcome.state == "failed":
             self.outcome = outcome
         return outcome.state != "failed"
+
+    def begin_span(self) -> None:
+        """Begin the tenant's span, unless it has begun."""
+        if self.span is NO_SPAN:
+            self.span = start_span("evaluate tenant", tenant=self.name)
 
     def finish_job(self, job: EvaluationJob) -> None:
         """Write the results of a job whose rows are all decoded; the last job completes the tenant."""

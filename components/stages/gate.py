@@ -9,6 +9,7 @@ from typing import Any
 
 from components.errors import GateError
 from components.evaluation.gate import Verdict, judge_candidate, read_verdict, write_verdict
+from components.otel.spans import open_span
 from components.stages.evaluate import PREDICTIONS_FILE, REPORT_FILE
 from components.stages.evaluation_scoring import read_scored
 from components.stages.outcome import TenantOutcome, attempt
@@ -29,7 +30,15 @@ def run(workspace: Workspace, tenants: Sequence[str] | None = None) -> list[Tena
 
 def try_judge_tenant(workspace: Workspace, tenant: str) -> TenantOutcome:
     """Judge one tenant; a PrefixFleetError becomes a failed outcome."""
-    return attempt(tenant, "gate", lambda: judge_tenant(workspace, tenant))
+
+    def judge() -> TenantOutcome:
+        with open_span("gate tenant", tenant=tenant) as span:
+            outcome = judge_tenant(workspace, tenant)
+            verdict = read_last_verdict(workspace, tenant)
+            span.set(outcome=outcome.state, accepted=verdict is not None and verdict.accepted)
+            return outcome
+
+    return attempt(tenant, "gate", judge)
 
 
 def judge_tenant(workspace: Workspace, tenant: str) -> TenantOutcome:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from components.errors import PrefixFleetError
 from components.logs import log_context
+from components.otel.spans import Span
 from components.stages.progress import join_abbreviated, log_warning
 
 
@@ -52,6 +53,14 @@ def catch_failure(tenant: str, stage: str, failures: list[TenantOutcome]) -> Ite
 
 class TenantsFailedError(PrefixFleetError):
     """Some tenants failed in a stage; the results of the others are kept."""
+
+
+def end_tenant_span(span: Span, outcome: TenantOutcome) -> None:
+    """End the span of one tenant in a stage."""
+    span.set(outcome=outcome.state)
+    if outcome.state == "failed":
+        span.fail()
+    span.end()
 
 
 def raise_on_failures(outcomes: Iterable[TenantOutcome]) -> None:

@@ -15,6 +15,7 @@ from components.data.schema import ALL_SLICE
 from components.errors import PrefixFleetError
 from components.evaluation.gate import Verdict
 from components.evaluation.report import read_report
+from components.otel.spans import open_span
 from components.registry.manifest import Manifest
 from components.registry.registry import (
     CHAMPION,
@@ -122,7 +123,11 @@ def roll_out(
     promoted: dict[str, str] = {}
     failures: list[TenantOutcome] = []
     for tenant, version in versions.items():
-        with catch_failure(tenant, "roll out", failures):
+        number = version.version
+        with (
+            catch_failure(tenant, "roll out", failures),
+            open_span("roll out tenant", tenant=tenant, version=number),
+        ):
             number = _roll_out_version(workspace, version, tenant in outdated, describe_cause(tenant))
             if number:
                 promoted[tenant] = number

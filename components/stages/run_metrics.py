@@ -14,6 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from components.errors import PrefixFleetError, WorkspaceError
+from components.otel.metrics import send_metrics
+from components.otel.switch import wants_metrics
 from components.rollout.store.deliveries import TargetCounts, count_deliveries
 from components.rollout.store.fleet_counts import FleetCounts, LastRun, read_fleet_counts
 from components.rollout.store.flow_ends import FlowEnd, FlowName, read_flow_ends, write_flow_end
@@ -81,15 +83,16 @@ def record_flow_end(
 
 
 def publish_metrics(workspace: Workspace) -> None:
-    """Write the page to `metrics.textfile` and push it to `metrics.pushgateway`; do nothing if neither is set.
+    """Write the page to `metrics.textfile`, push it to `metrics.pushgateway`, and send it over OTLP: where each is set.
 
     Raises:
         WorkspaceError: the database or the gateway does not answer, or the file cannot be written.
     """
     config = workspace.params.metrics
-    if config.textfile is None and config.pushgateway is None:
+    if config.textfile is None and config.pushgateway is None and not wants_metrics():
         return
     registry = _collect(workspace)
+    send_metrics(registry.collect())
     if config.textfile is not None:
         write_atomic(workspace.root / config.textfile, generate_latest(registry))
     if config.pushgateway is not None:

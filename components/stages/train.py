@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from components.data.digests import compute_file_digest
 from components.errors import PrefixFleetError
+from components.otel.spans import Span, open_span, start_span
 from components.registry.artifact import save_artifact
 from components.registry.manifest import TENSORS_FILE
 from components.stages.base import read_base_facts
 from components.stages.hooks import NO_HOOKS, StageHooks
 from components.stages.init_texts import read_init_text
-from components.stages.outcome import TenantOutcome, attempt, catch_failure
+from components.stages.outcome import TenantOutcome, attempt, catch_failure, end_tenant_span
 from components.stages.plan import PlanItem, SharedItems, plan
 from components.stages.plan_checks import confirm_item
 from components.stages.progress import StageProgress, log_info, report_progress
@@ -88,7 +89,10 @@ def train_shard(workspace: Workspace, items: Sequence[PlanItem], hooks: StageHoo
     if not items:
         return []
     outcomes: dict[str, TenantOutcome] = {}
-    with open_pass_runner(workspace.base, workspace.base_config, workspace.params.engine) as pass_runner:
+    with (
+        open_span("train", tenants=len(items)),
+        open_pass_runner(workspace.base, workspace.base_config, workspace.params.engine) as pass_runner,
+    ):
         for shared in (False, True):
             wave = [item for item in items if (item.train.shared is not None) == shared]
             # Only runs of the same kind share passes, so keep them together.
@@ -107,27 +111,36 @@ def _train_wave(
 
     def jobs() -> "Iterator[TrainingJob]":
         for item in items:
+            span = start_span("train tenant", tenant=item.tenant)
 
-            def begin(item: PlanItem = item) -> TenantOutcome:
+            def begin(item: PlanItem = item, span: Span = span) -> TenantOutcome:
                 hooks.check_stop(item.tenant)
-                trainings[item.tenant] = _TenantTraining(workspace, item, hooks)
+                trainings[item.tenant] = _TenantTraining(workspace, item, hooks, span)
                 return TenantOutcome(item.tenant, "train", "done")
 
             outcomes[item.tenant] = attempt(item.tenant, "train", begin)
             if item.tenant in trainings:
                 yield trainings[item.tenant].job
+            else:
+                end_tenant_span(span, outcomes[item.tenant])
 
-    for ended in train_together(workspace.base, jobs(), workspace.params.engine, pass_runner):
-        training = trainings.pop(ended.job.tenant)
-        outcomes[ended.job.tenant] = attempt(ended.job.tenant, "train", lambda: training.finish(ended.result))  # noqa: B023
-        hooks.on_finished(outcomes[ended.job.tenant])
+    try:
+        for ended in train_together(workspace.base, jobs(), workspace.params.engine, pass_runner):
+            training = trainings.pop(ended.job.tenant)
+            outcomes[ended.job.tenant] = attempt(ended.job.tenant, "train", lambda: training.finish(ended.result))  # noqa: B023
+            end_tenant_span(training.span, outcomes[ended.job.tenant])
+            hooks.on_finished(outcomes[ended.job.tenant])
+    finally:
+        for training in trainings.values():  # of a shard that was stopped
+            training.span.fail()
+            training.span.end()
     return outcomes
 
 
 class _TenantTraining:
     """One tenant's training: its job, and how its result is saved. The old artifact stays until a new one is saved."""
 
-    def __init__(self, workspace: Workspace, item: PlanItem, hooks: StageHooks) -> None:
+    def __init__(self, workspace: Workspace, item: PlanItem, hooks: StageHooks, span: Span) -> None:
         """Read the data and make the job, which starts or resumes from the state in the tenant's folder.
 
         Raises:
@@ -141,7 +154,7 @@ class _TenantTraining:
         from components.training.checkpoint import read_saved_step
         from components.training.prepare import prepare_job
 
-        self.workspace, self.item, self.hooks = workspace, item, hooks
+        self.workspace, self.item, self.hooks, self.span = workspace, item, hooks, span
         read_init_text(workspace.root, item.train)  # raises if the plan could not read the document
         self.folder = workspace.get_output_folder("train", item.tenant)
         splits = read_splits(workspace, item.tenant)
@@ -180,6 +193,7 @@ class _TenantTraining:
         workspace, item, base = self.workspace, self.item, self.workspace.base
         write_csv(self.folder / LOSS_FILE, _LOSS_COLUMNS, [_format_point(asdict(point)) for point in result.curve])
         measured = {name: getattr(result, name) for name in _MEASURED_FIELDS}
+        self.span.set(steps=result.steps, step=result.best_step, training_tokens=result.tokens)
         write_json(self.folder / TRAINING_FILE, {**measured, **self.overlaps, ENDED_FIELD: time.time()})
         save_artifact(
             self.folder,
@@ -205,6 +219,7 @@ class _TenantTraining:
     def _report_validation(self, step: int, losses: dict[str, float]) -> None:
         note = f"validation loss {losses['validation_loss']:.3f}"
         report_progress(StageProgress("training", self.item.tenant, step, self.item.train.max_steps, note))
+        self.span.add_event("validation", step=step, validation_loss=losses["validation_loss"])
         self.hooks.on_checkpoint(self.item.tenant, step)
 
 

@@ -1,4 +1,4 @@
-"""The spans of one row in the engine: its wait in the queue, its prefill and its decoding, with the steps that took longest.
+"""The spans of one row in the engine: its wait in the queue, its prefill and its decoding, with the longest steps.
 
 A step serves many rows and a span has one parent, so a step is an event in the spans of each row that it served; its
 number is the same in all of them. The model thread only notes times; the spans are made where the answer is read.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from components.otel.spans import open_span
 from components.registry.registry import Version
 from components.rollout.store.causes import Cause, begin_causes, close_causes, open_causes
 from components.stages import evaluate, gate, register, rejections, train
@@ -199,7 +200,11 @@ def _switch_over(
     promoted, failures = register.roll_out(view, {tenant: versions[tenant] for tenant in outdated}, outdated)
     result.switched |= promoted
     for tenant, version in moving.items():
-        with catch_failure(tenant, "roll out", failures), lock_tenant(view, tenant) as lease:
+        with (
+            catch_failure(tenant, "roll out", failures),
+            open_span("roll out tenant", tenant=tenant, version=version.version),
+            lock_tenant(view, tenant) as lease,
+        ):
             if lease.state.pinned:
                 log_info(f"{tenant}: version {version.version} gets no alias while {lease.state.champion} is pinned")
                 continue

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from components.config.rollout import RolloutConfig
+from components.otel.spans import open_span
 from components.registry.mlflow.versions import CHALLENGER, CHAMPION, Version
 from components.rollout.policy.alias_drift import find_alias_drift
 from components.rollout.policy.policy import RolloutDecision, decide_next_action
@@ -107,6 +108,7 @@ def run_cycle(
         for tenant in drifted:
             with (
                 catch_failure(tenant, _STAGE, failures),
+                open_span("record aliases of tenant", tenant=tenant),
                 lock_tenant(workspace, tenant, wait_s=_TENANT_WAIT_S) as lease,
             ):
                 states[tenant] = lease.state
@@ -119,9 +121,11 @@ def run_cycle(
         until_minute = trial_reviews.find_last_minute(now_s())
         for review in trial_reviews.review_trials(workspace.database, trials, until_minute):
             tenant = review.state.tenant
-            with catch_failure(tenant, _STAGE, failures):
+            with catch_failure(tenant, _STAGE, failures), open_span("roll out tenant", tenant=tenant) as span:
                 challenger = fleet.challengers[tenant]
+                span.set(version=challenger.version)
                 results.append(_roll_out_tenant(workspace, challenger, review, until_minute, now_s()))
+                span.set(action=results[-1].action)
         _delete_old_rows(workspace, int(now_s() // 60))
         record_stored_bytes(workspace, once=True)
         return results, failures

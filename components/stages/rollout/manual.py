@@ -6,6 +6,7 @@ from typing import Literal
 
 from components.data.schema import check_tenant_id
 from components.errors import RegistryError
+from components.otel.spans import open_root
 from components.registry.mlflow.versions import CHALLENGER, Version
 from components.rollout.policy import policy
 from components.rollout.policy.former_champions import list_former_champions
@@ -44,12 +45,13 @@ def promote(workspace: Workspace, tenant: str, number: str | None = None, by: Ac
         OwnershipError: the version, the champion or the challenger belongs to another workspace.
         RegistryError: the tenant has no versions, or not this one; it cannot serve; or the champion is pinned.
     """
-    with lock_tenant(workspace, tenant) as lease:
+    with open_root("promote", tenant=tenant) as span, lock_tenant(workspace, tenant) as lease:
         refuse_pinned(lease.state)
         version = choose_version(workspace.registry.find_versions(tenant), tenant, number)
         workspace.registry.ownership.check_version(version, f"promote version {version.version} of {tenant}")
         check_engine(workspace, version)
         make_champion(lease, version.version, by or find_command_actor(), _REASON)
+        span.set(version=version.version)
     return version
 
 
@@ -64,11 +66,12 @@ def roll_back(workspace: Workspace, tenant: str, to: str | None = None, by: Acto
     Raises:
         RegistryError: there is no champion, or none before it; or the champion is pinned.
     """
-    with lock_tenant(workspace, tenant) as lease:
+    with open_root("roll back", tenant=tenant) as span, lock_tenant(workspace, tenant) as lease:
         before = lease.state
         refuse_pinned(before)
         if before.challenger and to is None:
             roll_back_trial(lease, by or find_command_actor(), _REASON)
+            span.set(version=before.champion)
             return before.challenger, before.champion
         if not before.champion:
             raise RegistryError(f"a champion of {tenant} to roll back from", "none", "see `prefixfleet status`")
@@ -76,6 +79,7 @@ def roll_back(workspace: Workspace, tenant: str, to: str | None = None, by: Acto
         former = choose_version(versions, tenant, to) if to else find_former_champion(workspace, versions, before)
         workspace.registry.ownership.check_version(former, f"roll {tenant} back to version {former.version}")
         restore_champion(lease, former.version, by or find_command_actor(), _REASON)
+        span.set(version=former.version)
         return before.champion, former.version
 
 
@@ -117,7 +121,7 @@ def hold(workspace: Workspace, tenant: str, action: HoldAction, by: Actor | None
     Raises:
         RegistryError: there is no trial to pause or resume, or no champion to pin.
     """
-    with lock_tenant(workspace, tenant) as lease:
+    with open_root(action, tenant=tenant), lock_tenant(workspace, tenant) as lease:
         before = lease.state
         if action in ("pause", "resume") and not before.challenger:
             raise RegistryError(f"a trial of {tenant} to {action}", "none", f"see `prefixfleet history {tenant}`")

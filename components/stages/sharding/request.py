@@ -55,6 +55,7 @@ class ShardRequest(_Part):
     run_keys: dict[str, str] = Field(description="every tenant of the shard -> the key of its training run")
     shared: dict[str, SharedPrefix] = Field(default_factory=dict, description="only tenants that have one")
     champions: dict[str, Version] = Field(default_factory=dict, description="only tenants that have one")
+    trace: dict[str, str] = Field(default_factory=dict, description="W3C's headers of the parent's span; empty: none")
 
     @property
     def parsed_params(self) -> Params:

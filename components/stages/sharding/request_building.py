@@ -5,6 +5,7 @@ Reads digests and settings; sends nothing. Does not know the exchange.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -41,8 +42,12 @@ class RequestBuilder:
         sha256 = None if shared is None else self._digest_shared(shared)
         return make_run_key(item.fingerprint, self.facts["tokenizer_digest"], sha256)
 
-    def build(self, items: Sequence[PlanItem], shard_id: str) -> ShardRequest:
+    def build(
+        self, items: Sequence[PlanItem], shard_id: str, trace: Mapping[str, str] = MappingProxyType({})
+    ) -> ShardRequest:
         """Return the request of a shard with these tenants; those without a reason are only evaluated.
+
+        `trace`: the headers of the span that sends it.
 
         Raises:
             WorkersError: there is no DVC remote.
@@ -59,6 +64,7 @@ class RequestBuilder:
             run_keys={item.tenant: self.make_run_key(item) for item in items},
             shared={item.tenant: self._describe_shared(item.shared) for item in items if item.shared},
             champions={tenant: self._champions[tenant] for tenant in tenants if tenant in self._champions},
+            trace=dict(trace),
         )
 
     def _describe_shared(self, shared: PlanItem) -> SharedPrefix:

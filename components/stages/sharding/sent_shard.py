@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from components.otel.spans import NO_SPAN, Span
 from components.stages.sharding.messages import Heartbeat
 from components.stages.sharding.request import ShardRequest
 from components.stages.sharding.splitting import ShardPlan
@@ -54,6 +55,8 @@ class SentShard:
     """Whether the worker was asked to stop, and did, while nobody cancelled the run."""
     told_s: float = 0.0
     """When the log last told about it."""
+    span: Span = NO_SPAN
+    """From its sending until it is settled."""
 
     @property
     def worker(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from components.data.dvc import DvcRemote
 from components.data.remote_version import RemoteVersion
+from components.otel.spans import open_span
 from components.stages import evaluate, train
 from components.stages.hooks import StageHooks
 from components.stages.outcome import TenantOutcome, catch_failure
@@ -43,7 +44,8 @@ class ShardRun:
 
     def run(self) -> list[TenantOutcome]:
         """Return the outcomes of all tenants in training, then of those that passed it in evaluation."""
-        trained_before, outcomes = self._restore()
+        with open_span("fetch data"):
+            trained_before, outcomes = self._restore()
         if not self._stop():
             check_base(self._workspace, self._request.base)
             outcomes += self._train(trained_before, {one.tenant for one in outcomes})

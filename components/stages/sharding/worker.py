@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.config import WorkersConfig
+from components.otel.spans import open_span, read_parent
 from components.stages.outcome import TenantOutcome
 from components.stages.sharding.exchange_sets import locate_shard
 from components.stages.sharding.heartbeats import Heartbeats, compute_interval_s, describe_worker
@@ -38,17 +39,21 @@ def run_shard(exchange_url: str, shard_id: str, home: Path, stop: Callable[[], b
     folder = exchange.open(*locate_shard(shard_id))
     request = parse_request(folder.get_json(REQUEST), shard_id)
     workers = request.parsed_params.workers or WorkersConfig(exchange=exchange_url)
-    device = describe_device()
+    device, count = describe_device(), len(request.fingerprints)
+    parent = read_parent(request.trace)
     with (
+        open_span("shard", parent=parent, kind="consumer", shard=shard_id, tenants=count, worker=describe_worker()),
         hold_scratch_folder(home, shard_id) as scratch,
         Heartbeats(folder, compute_interval_s(workers.lost_seconds), device) as heartbeats,
         BackgroundUploads(scratch) as uploads,
     ):
         heartbeats.set_activity("fetching data and base")
-        workspace = build_scratch_workspace(request, exchange, scratch / "workspace", home.resolve() / "bases")
+        with open_span("fetch base"):
+            workspace = build_scratch_workspace(request, exchange, scratch / "workspace", home.resolve() / "bases")
         outcomes = ShardRun(request, exchange, workspace, heartbeats, uploads, stop).run()
         heartbeats.set_activity("sending files")
-        uploads.finish(stop)
+        with open_span("send files"):
+            uploads.finish(stop)
         if not stop():
             ended = ShardOutcomes(worker=describe_worker(), device=device, outcomes=outcomes)
             folder.put_json(OUTCOMES, ended.model_dump(mode="json"))
