@@ -96,7 +96,7 @@ KUBERNETES_VERSIONS := 1.28 1.34
 
 check-infra: setup render-kubernetes
 	$(BIN)/hadolint --config infra/hadolint.yaml infra/Dockerfile infra/vllm.Dockerfile
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec infra/compose.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec infra/compose.yaml infra/otel/compose.yaml
 	$(BIN)/python -m yamllint --strict --config-file infra/yamllint.yaml $(YAML_FILES)
 	@set -e; for file in $$(find $(RENDERED) -name '*.yaml'); do echo "kubernetes-validate $$file"; \
 	    $(BIN)/kubernetes-validate --strict --quiet $(KUBERNETES_VERSIONS:%=--kubernetes-version %) "$$file"; done

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import certifi
 import pytest
@@ -28,6 +28,9 @@ from workspaces import TENANTS
 
 from components.data import dvc
 from flows.environment import prepare_environment
+
+if TYPE_CHECKING:
+    from otlp_receiver import OtlpReceiver
 
 PREFECT_PORT = find_free_port()
 _END = "-----END CERTIFICATE-----\n"
@@ -216,6 +219,15 @@ def start_server() -> Iterator[Callable[..., ServerProcess]]:
     for one in started:
         one.process.kill()
         one.process.wait()
+
+
+@pytest.fixture
+def otlp(monkeypatch: pytest.MonkeyPatch) -> "Iterator[OtlpReceiver]":
+    """A collector to which this process sends its spans and metrics during the test."""
+    from otlp_receiver import export_here, run_otlp_receiver
+
+    with run_otlp_receiver() as receiver, export_here(monkeypatch, receiver.environment):
+        yield receiver
 
 
 @pytest.fixture(name="set_params")

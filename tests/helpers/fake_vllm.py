@@ -47,6 +47,8 @@ class FakeVllm:
         self.base = base
         self.url = ""
         self.bodies: list[dict[str, Any]] = []
+        self.traceparents: list[str] = []
+        """W3C's header of each answer that was asked for; "": none."""
         self.orders: list[dict[str, Any]] = []
         self.cancelled = 0
         self.breaks_after: int | None = None
@@ -147,6 +149,7 @@ class FakeVllm:
             if {"load", "drop", "status"} & set(named):
                 return JSONResponse({"kv_transfer_params": {KEY: self.carry_out(named)}})
             self.bodies.append(body)
+            self.traceparents.append(request.headers.get("traceparent", ""))
             if not self.can_read_store:
                 return JSONResponse({"error": {"message": "EngineCore failed to load", "code": 500}}, 500)
             if self.error is not None:

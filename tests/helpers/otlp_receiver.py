@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from waiting import wait_until
@@ -125,6 +126,26 @@ def run_otlp_receiver() -> Iterator[OtlpReceiver]:
         finally:
             receiver.may_answer.set()
             server.shutdown()
+
+
+@contextmanager
+def export_here(patch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> Iterator[None]:
+    """Let this process export with these variables during the block; what is left is sent at its end."""
+    from components.otel import collector, exporting, metrics
+
+    caches = exporting.get_tracer, exporting.make_resource, metrics._get_exporter, collector.get_collector
+    for name, value in environment.items():
+        patch.setenv(name, value)
+    for cache in caches:
+        cache.cache_clear()
+    try:
+        yield
+    finally:
+        collector.get_collector()._finish()
+        for name in environment:
+            patch.delenv(name)
+        for cache in caches:
+            cache.cache_clear()
 
 
 def _read_span(span: Any, service: str) -> ReceivedSpan:
