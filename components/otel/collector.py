@@ -34,7 +34,7 @@ class Collector:
         self._sending: list[_Sending] = []
         for name in _NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        atexit.register(self._finish)
+        atexit.register(self.finish)
 
     def open_session(self) -> requests.Session:
         """Return a session whose answers are noted here."""
@@ -54,7 +54,8 @@ class Collector:
         self._sending.append(_Sending(work))
         return self._sending[-1]
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Wait a little for what is being sent; nothing is sent afterwards."""
         for one in self._sending:
             one.begin()
         was_down = self.is_down

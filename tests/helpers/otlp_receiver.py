@@ -141,7 +141,7 @@ def export_here(patch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> It
     try:
         yield
     finally:
-        collector.get_collector()._finish()
+        collector.get_collector().finish()
         for name in environment:
             patch.delenv(name)
         for cache in caches:

@@ -3,7 +3,6 @@
 import logging
 import subprocess
 import sys
-import time
 
 import pytest
 from processes import find_free_port

@@ -1,7 +1,7 @@
 """Prometheus's metrics over OTLP: the same names and numbers, once and periodically."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from waiting import wait_until
 
 from components.errors import ConfigError

@@ -69,7 +69,7 @@ def test_rows_of_a_real_engine_end_their_spans_by_answers_errors_and_cancellatio
     asyncio.run(serve())
     answered, cancelled, failed = (otlp.wait_for(name) for name in ("answered", "cancelled", "failed"))
     assert otlp.list_children(answered).count("generate") == 2
-    assert otlp.list_children(cancelled) == ["generate"]
+    assert "generate" in otlp.list_children(cancelled)
     (row,) = [one for one in otlp.find("generate") if one.parent_id == failed.span_id]
     assert (row.is_failed, row.attributes["error.type"]) == (True, "BaseModelError")
     assert len(otlp.find("generate")) == 4

@@ -10,6 +10,7 @@ from processes import run_in
 from shard_parent import ShardParent, list_states, read_results
 from workspaces import set_params
 
+from components.otel.spans import open_span
 from components.registry.manifest import read_manifest
 from components.registry.mlflow.versions import CHAMPION
 from components.stages import evaluate, gate, register, train
@@ -49,7 +50,7 @@ def roots(tmp_path_factory, make_checkout_in):
 
 
 @pytest.mark.slow
-def test_every_method_in_one_shard(roots, tmp_path):
+def test_every_method_in_one_shard(roots, tmp_path, otlp):
     here, there = roots
     for tenant in SHARD:
         assert tenant == "alder" or not (here / "out/train" / tenant).exists()
@@ -63,7 +64,8 @@ def test_every_method_in_one_shard(roots, tmp_path):
 
     registry = Workspace(there).registry
     parent = ShardParent(there, SHARD, registry.poll_aliased(CHAMPION)[CHAMPION])
-    parent.send()
+    with open_span("send shard") as sending:
+        parent.send(trace=sending.headers)
     worker = parent.start_worker(tmp_path / "home")
     _, log = worker.communicate()
     assert worker.returncode == 0, log
@@ -78,6 +80,23 @@ def test_every_method_in_one_shard(roots, tmp_path):
         for name, content in ours.items():
             assert theirs[name] == content, name
     assert read_manifest(there / "out/train/alder").made_from.keys() == {"warm_start"}
+    check_trace(otlp)
+
+
+def check_trace(otlp):
+    """The worker's spans, from its own process, are below the span that sent the shard."""
+    shard, sending = otlp.wait_for("shard", shard="shard-1"), otlp.wait_for("send shard")
+    assert (shard.trace_id, shard.parent_id, shard.kind) == (sending.trace_id, sending.span_id, "consumer")
+    assert otlp.list_children(shard) == ["fetch base", "fetch data", "train", "evaluate", "send files"]
+    for stage in ("train", "evaluate"):
+        (whole,) = [one for one in otlp.find(stage) if one.parent_id == shard.span_id]
+        tenants = [one for one in otlp.find(f"{stage} tenant") if one.parent_id == whole.span_id]
+        assert sorted(one.attributes["prefixfleet.tenant"] for one in tenants) == sorted(SHARD)
+        assert {one.attributes["prefixfleet.outcome"] for one in tenants} == {"done"}
+        if stage == "train":
+            (alder,) = [one for one in tenants if one.attributes["prefixfleet.tenant"] == "alder"]
+            assert [name for name, _ in alder.events] == ["validation"] * len(alder.events)
+            assert alder.events[-1][1]["prefixfleet.step"] == TRAIN["max_steps"]
     assert read_manifest(there / "out/train/cedar").made_from.keys() == {"shared"}
     assert (there / "out/evaluate/alder/champion/report.json").is_file()
     assert plan(Workspace(there), SHARD).reasons == {}
