@@ -4,6 +4,7 @@ A counter becomes a cumulative sum, a histogram a cumulative histogram with the 
 Prometheus's metrics and the SDK's; does not know what they count.
 """
 
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import AggregationTemporality, HistogramDataPoint
     from opentelemetry.sdk.metrics.export import Metric as OtelMetric
 
+_log = logging.getLogger("prefixfleet.otel")
 Collect = Callable[[], Iterable[Metric]]
 _INTERVAL_VARIABLE, _INTERVAL_MS = "OTEL_METRIC_EXPORT_INTERVAL", 60_000.0
 
@@ -62,7 +64,10 @@ class PeriodicMetrics:
 
     def _run(self) -> None:
         while not self._is_ending.wait(self._interval_s):
-            _export(self._collect(), self._began_ns)
+            try:
+                _export(self._collect(), self._began_ns)
+            except Exception:
+                _log.exception("the metrics were not sent over OTLP; the next ones will be")
 
 
 def convert(metrics: Iterable[Metric], began_ns: int, now_ns: int) -> "list[OtelMetric]":

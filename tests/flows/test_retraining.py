@@ -33,7 +33,7 @@ def flows(monkeypatch):
     return started
 
 
-def test_with_nothing_to_do_no_flow_is_started(root, flows, monkeypatch):
+def test_with_nothing_to_do_no_flow_is_started(root, flows, monkeypatch, otlp):
     monkeypatch.delenv("PREFECT_API_URL")
     result = retraining.retrain_local(root)
     assert flows == []
@@ -42,9 +42,12 @@ def test_with_nothing_to_do_no_flow_is_started(root, flows, monkeypatch):
     assert [row.alias for row in result.rows] == ["champion"]
     assert result.causes[0].endswith(" started a run")
     assert [one.flow for one in read_flow_ends(Workspace(root).database)] == ["retrain"]
+    idle = otlp.wait_for("retrain", to_train=0, unchanged=1)
+    assert not idle.is_failed
     shutil.rmtree(root / "out/gate")
     retraining.retrain_local(root, ["alder"], full_check=True)
     assert flows == [(("retrain", root, ["alder"]), {"full_check": True, "trigger": "hand"})]
+    assert len(otlp.find("retrain")) == 1
 
 
 def test_a_server_of_the_user_s_is_told_of_every_run(root, flows):

@@ -80,6 +80,13 @@ def test_every_method_in_one_shard(roots, tmp_path, otlp):
         for name, content in ours.items():
             assert theirs[name] == content, name
     assert read_manifest(there / "out/train/alder").made_from.keys() == {"warm_start"}
+    assert read_manifest(there / "out/train/cedar").made_from.keys() == {"shared"}
+    assert (there / "out/evaluate/alder/champion/report.json").is_file()
+    assert plan(Workspace(there), SHARD).reasons == {}
+    again = evaluate.find_finished(
+        Workspace(there), planned.collect_fingerprints(), registry.poll_aliased(CHAMPION)[CHAMPION]
+    )
+    assert {one.state for one in again} == {"skipped"}
     check_trace(otlp)
 
 
@@ -97,10 +104,3 @@ def check_trace(otlp):
             (alder,) = [one for one in tenants if one.attributes["prefixfleet.tenant"] == "alder"]
             assert [name for name, _ in alder.events] == ["validation"] * len(alder.events)
             assert alder.events[-1][1]["prefixfleet.step"] == TRAIN["max_steps"]
-    assert read_manifest(there / "out/train/cedar").made_from.keys() == {"shared"}
-    assert (there / "out/evaluate/alder/champion/report.json").is_file()
-    assert plan(Workspace(there), SHARD).reasons == {}
-    again = evaluate.find_finished(
-        Workspace(there), planned.collect_fingerprints(), registry.poll_aliased(CHAMPION)[CHAMPION]
-    )
-    assert {one.state for one in again} == {"skipped"}
