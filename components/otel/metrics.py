@@ -66,7 +66,7 @@ class PeriodicMetrics:
         while not self._is_ending.wait(self._interval_s):
             try:
                 _export(self._collect(), self._began_ns)
-            except Exception:
+            except Exception:  # noqa: BLE001 - the thread must not end
                 _log.exception("the metrics were not sent over OTLP; the next ones will be")
 
 

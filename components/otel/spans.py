@@ -139,6 +139,11 @@ def start_span(
     return _start(name, parent, kind, started_ns, attributes)
 
 
+def start_child(name: str, *, kind: SpanKind = "internal", **attributes: Value) -> Span:
+    """As `start_span` below the present span; begins no trace."""
+    return NO_SPAN if _current.get() is NO_SPAN else _start(name, None, kind, None, attributes)
+
+
 def add_span(
     name: str, started_ns: int, ended_ns: int | None = None, *, parent: Span | None = None, **attributes: Value
 ) -> Span:

@@ -47,6 +47,9 @@ class RequestSpanMiddleware:
 
             try:
                 await self._app(scope, receive, send_noted)
+            except Exception:  # what sends the answer is outside of all middleware
+                span.set(status=500)
+                raise
             finally:
                 route = getattr(scope.get("route"), "path", "")
                 if route:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from components.errors import PrefixFleetError
-from components.otel.spans import start_span
+from components.otel.spans import start_child, start_span
 from components.serving.errors import LOGGER_NAME
 from components.serving.remote.orders import check_loaded, make_order, read_refusal, read_reply
 from components.serving.remote.reply_events import ReplyEvent, parse_event
@@ -71,7 +71,7 @@ class ServerClient:
         self.in_flight += 1
         self._loop = asyncio.get_running_loop()
         until_silent = asyncio.timeout(None)
-        span = start_span("ask vLLM", kind="client", server=urlsplit(self.url).netloc.rpartition("@")[2])
+        span = start_child("ask vLLM", kind="client", server=urlsplit(self.url).netloc.rpartition("@")[2])
         try:
             async with until_silent:
                 self._open_streams.add(until_silent)

@@ -48,7 +48,9 @@ def test_a_request_goes_on_with_its_caller_s_trace_and_no_text_is_in_its_span(ot
         "gen_ai.usage.output_tokens": 2,
     }
     failed = [one for one in otlp.spans if one.is_failed]
-    assert [one.attributes["http.response.status_code"] for one in failed] == [500]
+    assert [(one.attributes["http.response.status_code"], one.attributes["error.type"]) for one in failed] == [
+        (500, "ValueError")
+    ]
     assert {one.name for one in otlp.spans} == {"POST /v1/completions", "GET /v1/models/{model}", "POST", "_OTHER"} | {
         one.name for one in otlp.spans if one.name == "_OTHER /v1/models"
     }
@@ -76,10 +78,18 @@ def test_a_real_server_sends_spans_down_to_the_engine_s_steps_metrics_and_log_li
             assert otlp.list_children(row) == ["wait in queue", "prefill", "decode"]
             assert row.trace_id == request.trace_id == TRACE
             assert request.began_ns <= row.began_ns <= row.ended_ns <= request.ended_ns
-        decodes = [one for one in otlp.find("decode") if one.parent_id in {row.span_id for row in rows}]
-        steps = [{event["prefixfleet.step"] for _, event in one.events} for one in decodes]
-        assert steps[0] & steps[1], "both rows were in one batch, so they name the same steps"
-        assert {event["prefixfleet.rows"] for one in decodes for _, event in one.events} <= {1, 2}
+        steps = [
+            {
+                event["prefixfleet.step"]: event["prefixfleet.rows"]
+                for one in otlp.spans
+                if one.parent_id == row.span_id
+                for _, event in one.events
+            }
+            for row in rows
+        ]
+        shared = steps[0].keys() & steps[1].keys()
+        assert shared, "both rows were in one batch, so they name the same steps"
+        assert {steps[0][number] for number in shared} == {steps[1][number] for number in shared} == {2}
         (prefill, *_) = [one for one in otlp.find("prefill") if one.trace_id == TRACE]
         assert prefill.events[0][1]["prefixfleet.source_tokens"] >= len(SECRET)
         name = "prefixfleet_requests", (("arm", "champion"), ("status", "200"), ("tenant", "alder"))
