@@ -6,20 +6,17 @@ OpenTelemetry's own context, which other libraries change. Does not know where s
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from components.logs import log_context
 from components.otel.attributes import Value, to_names
+from components.otel.span import NO_SPAN, Span, SpanKind
 from components.otel.switch import is_on, wants_spans
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span as OtelSpan
-
-SpanKind = Literal["internal", "server", "client", "producer", "consumer"]
 PARENT_VARIABLE = "TRACEPARENT"
 """A process in whose environment this is continues that trace."""
 _SHORT_NS = 1_000_000
@@ -27,77 +24,6 @@ _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
-class Span:
-    """One span; without the switch, or if it is not sampled, its methods do nothing."""
-
-    __slots__ = ("_is_ended", "_span")
-
-    def __init__(self, span: "OtelSpan | None" = None) -> None:
-        """None: there is no trace."""
-        self._span = span
-        self._is_ended = span is None or not span.is_recording()
-
-    @property
-    def is_recording(self) -> bool:
-        """Whether it is exported at its end."""
-        return not self._is_ended
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """W3C's headers `traceparent` and `tracestate`, for whoever goes on with its trace; empty: there is none."""
-        if self._span is None:
-            return {}
-        from components.otel.exporting import write_headers
-
-        return write_headers(self._span)
-
-    @property
-    def log_fields(self) -> dict[str, object]:
-        """`trace_id` and `span_id`; empty: there is no trace."""
-        if self._span is None:
-            return {}
-        own = self._span.get_span_context()
-        return {"trace_id": f"{own.trace_id:032x}", "span_id": f"{own.span_id:016x}"}
-
-    def set(self, **attributes: Value) -> None:
-        """Set attributes; their names are those of `ATTRIBUTES`."""
-        if self._span is not None and not self._is_ended:
-            self._span.set_attributes(to_names(attributes))
-
-    def rename(self, name: str) -> None:
-        """Replace its name."""
-        if self._span is not None and not self._is_ended:
-            self._span.update_name(name)
-
-    def add_event(self, name: str, at_ns: int | None = None, **attributes: Value) -> None:
-        """Add a moment, by default now."""
-        if self._span is not None and not self._is_ended:
-            self._span.add_event(name, to_names(attributes), at_ns)
-
-    def fail(self, problem: BaseException | None = None) -> None:
-        """Mark it as failed, with the class of the error; never with its message, which may quote a text."""
-        if self._span is None or self._is_ended:
-            return
-        from components.otel.exporting import FAILED
-
-        self._span.set_status(FAILED)
-        if problem is not None:
-            self.set(error=type(problem).__qualname__)
-
-    def count_failed(self, failed: Collection[str]) -> None:
-        """Note how many tenants failed; if any, mark it as failed."""
-        self.set(failed=len(failed))
-        if failed:
-            self.fail()
-
-    def end(self, at_ns: int | None = None) -> None:
-        """End it, by default now; repeated calls do nothing."""
-        if self._span is not None and not self._is_ended:
-            self._is_ended = True
-            self._span.end(at_ns)
-
-
-NO_SPAN = Span()
 _current: ContextVar[Span] = ContextVar("span", default=NO_SPAN)
 
 
@@ -211,7 +137,7 @@ def _start(
     from components.otel.exporting import start_otel_span
 
     above = _current.get() if parent is None else parent
-    return Span(start_otel_span(name, above._span, kind, started_ns, to_names(attributes)))
+    return Span(start_otel_span(name, above.otel_span, kind, started_ns, to_names(attributes)))
 
 
 def traced(name: str) -> Callable[[Callable[_Parameters, _Result]], Callable[_Parameters, _Result]]:

@@ -17,7 +17,8 @@ from components.errors import BaseModelError, SchemaError
 from components.evaluation.report import Subject, read_report
 from components.evaluation.tokenization import load_tokenizer, resolve_tokenizer
 from components.logs import log_context
-from components.otel.spans import NO_SPAN, start_span
+from components.otel.span import NO_SPAN
+from components.otel.spans import start_span
 from components.registry.artifact import load_artifact
 from components.registry.manifest import read_manifest
 from components.stages.champions import select_comparable

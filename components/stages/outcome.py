@@ -7,7 +7,7 @@ from typing import Literal
 
 from components.errors import PrefixFleetError
 from components.logs import log_context
-from components.otel.spans import Span
+from components.otel.span import Span
 from components.stages.progress import join_abbreviated, log_warning
 
 

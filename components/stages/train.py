@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.data.digests import compute_file_digest
 from components.errors import PrefixFleetError
-from components.otel.spans import Span, open_span, start_span
+from components.otel.span import Span
+from components.otel.spans import open_span, start_span
 from components.registry.artifact import save_artifact
 from components.registry.manifest import TENSORS_FILE
 from components.stages.base import read_base_facts

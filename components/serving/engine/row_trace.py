@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from components.otel.spans import Span, add_span, start_span
+from components.otel.span import Span
+from components.otel.spans import add_span, start_span
 
 Finish = Literal["stop", "length", "cancelled", "failed"]
 _STEPS_SHOWN = 16

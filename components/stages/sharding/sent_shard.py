@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from components.otel.spans import NO_SPAN, Span
+from components.otel.span import NO_SPAN, Span
 from components.stages.sharding.messages import Heartbeat
 from components.stages.sharding.request import ShardRequest
 from components.stages.sharding.splitting import ShardPlan

@@ -11,8 +11,8 @@ import pytest
 
 from components.errors import DataError
 from components.logs import JsonFormatter
+from components.otel.span import NO_SPAN
 from components.otel.spans import (
-    NO_SPAN,
     add_wait,
     begin_telemetry,
     current_span,

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from components.errors import BaseModelError
-from components.otel.spans import NO_SPAN, open_span
+from components.otel.span import NO_SPAN
+from components.otel.spans import open_span
 from components.serving.engine.row_trace import EngineStep, RowTrace, begin_row_trace
 from components.serving.interface import GenerationRequest
 
