@@ -7,13 +7,14 @@ from fake_vllm import run_fake_vllm
 from waiting import wait_until
 
 from components.otel.spans import open_span
-from components.serving.interface import GenerationRequest
+from components.serving.interface import GenerationRequest, TokenControls
 
 
 def test_the_trace_goes_on_in_the_engine_and_in_the_one_that_takes_over(
     otlp: Any, tenants: Any, running_remote: Any, collect_pieces: Any, sources: Any
 ) -> None:
-    request = GenerationRequest(tenants.artifacts[0], sources[0], max_tokens=6)
+    at_least = TokenControls(min_new_tokens=5)  # so that the first server breaks before the end
+    request = GenerationRequest(tenants.artifacts[0], sources[0], max_tokens=6, controls=at_least)
 
     async def serve() -> tuple[Any, Any]:
         with run_fake_vllm(tenants.base) as one, run_fake_vllm(tenants.base) as other:
