@@ -124,7 +124,7 @@ def test_many_rows_are_added_over_several_steps_if_another_tenant_s_row_is_compu
 
     def make(tenant: str) -> Any:
         stream = SimpleNamespace(prompt_tokens=1, cancelled=False, loop=IdleLoop())
-        return SimpleNamespace(tenant=tenant, branch_count=1, stream=stream)
+        return SimpleNamespace(tenant=tenant, branch_count=1, stream=stream, trace=None)
 
     step = batch.step
 
