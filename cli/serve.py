@@ -65,6 +65,6 @@ def make_console_mount(workspace: "Workspace") -> "Mount":
             workspace,
             lambda: service.metrics_page.render().decode(),
         )
-        app.mount(MOUNT, build_console(sources, workspace.params.console))
+        app.mount(MOUNT, build_console(sources, workspace.params.console, workspace.params.oidc))
 
     return mount

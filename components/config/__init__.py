@@ -24,6 +24,7 @@ from components.config.evaluate import Tokenizer as Tokenizer
 from components.config.merging import merge_values
 from components.config.metrics import MetricsConfig as MetricsConfig
 from components.config.notify import NotifyConfig as NotifyConfig
+from components.config.oidc import OidcConfig as OidcConfig
 from components.config.overrides import read_override_files
 from components.config.problems import format_value, make_unknown_key_error, to_config_error
 from components.config.removed_keys import drop_removed_keys
@@ -173,6 +174,7 @@ class Params(_Section):
     metrics: MetricsConfig = MetricsConfig()
     notify: NotifyConfig = NotifyConfig()
     access: AccessConfig = AccessConfig()
+    oidc: OidcConfig | None = None
     rollout: RolloutConfig = RolloutConfig()
     backup: BackupConfig = BackupConfig()
     prices: PricesConfig | None = None

@@ -4,8 +4,10 @@ Knows FastAPI and the pages; does not know where it is mounted.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,10 +18,11 @@ from starlette.staticfiles import StaticFiles
 
 from components.access.api_keys import ApiKeys
 from components.config.console import ConsoleConfig
+from components.config.oidc import OidcConfig
 from components.console.comparisons import Comparisons
 from components.console.fleet.board import FleetBoard
 from components.console.fleet.reading import make_fleet_reader
-from components.console.pages import compare, fleet, login, nights, playground, tenant, trial
+from components.console.pages import access_check, compare, fleet, login, nights, playground, sign_on, tenant, trial
 from components.console.refusals import LoginNeededError, PageRefusedError, find_status
 from components.console.rendering import STATIC
 from components.console.security import SecurityHeaders, make_form_check
@@ -28,7 +31,10 @@ from components.console.sources import Sources
 from components.console.view import Console, NavigationLink, View, find_visitor
 from components.errors import PrefixFleetError
 
-PAGES = (login, fleet, tenant, compare, trial, playground, nights)
+if TYPE_CHECKING:
+    from components.access.oidc.login import SingleSignOn
+
+PAGES = (login, sign_on, access_check, fleet, tenant, compare, trial, playground, nights)
 NAVIGATION = (NavigationLink("Fleet", "/"), NavigationLink("Nights", "/nights"))
 TENANT_TABS = (
     NavigationLink("Overview", ""),
@@ -46,6 +52,7 @@ _MIN_COMPRESSED_BYTES = 1000
 def build_console(
     sources: Sources,
     config: ConsoleConfig,
+    oidc: OidcConfig | None = None,
     *,
     clock: Callable[[], float] = time.time,
     timer: Callable[[], float] = time.monotonic,
@@ -54,7 +61,8 @@ def build_console(
 
     `clock` gives seconds since 1970, `timer` monotonic seconds. Raises WorkspaceError.
     """
-    sessions = Sessions(ApiKeys(sources.database, clock, fresh_seconds=2.0, timer=timer), timer, config.session_hours)
+    keys = ApiKeys(sources.database, clock, fresh_seconds=2.0, timer=timer)
+    sessions = Sessions(keys, timer, config.session_hours, is_closed=oidc is not None)
     board = FleetBoard(make_fleet_reader(sources, clock), timer, config.refresh_seconds)
     check_form = make_form_check(sessions, board.expire)
     app = FastAPI(openapi_url=None, redirect_slashes=False, dependencies=[Depends(check_form)])
@@ -63,6 +71,7 @@ def build_console(
         comparisons=Comparisons(sources),
         board=board,
         sessions=sessions,
+        sign_on=_open_sign_on(oidc, clock, timer),
         config=config,
         navigation=NAVIGATION,
         tenant_tabs=TENANT_TABS,
@@ -74,6 +83,16 @@ def build_console(
     app.add_middleware(SecurityHeaders)
     _handle_errors(app)
     return app
+
+
+def _open_sign_on(
+    oidc: OidcConfig | None, clock: Callable[[], float], timer: Callable[[], float]
+) -> "SingleSignOn | None":
+    if oidc is None:
+        return None
+    from components.access.oidc.login import open_single_sign_on
+
+    return open_single_sign_on(oidc, os.environ, clock, timer)
 
 
 class _CachedFiles(StaticFiles):

@@ -39,10 +39,11 @@ def serve_console(root: Path, overrides: Mapping[str, Any]) -> None:
     check_tls(config)
     sources = open_sources(root.resolve(), config, params)
     try:
-        keys = ApiKeys(sources.database, time.time)
-        require_keys_beyond_loopback(config.host, has_keys=keys.has_any())
+        oidc = params.oidc if params else None
+        has_keys = oidc is not None or ApiKeys(sources.database, time.time).has_any()
+        require_keys_beyond_loopback(config.host, has_keys=has_keys)
         app = FastAPI(openapi_url=None)
-        app.mount(MOUNT, build_console(sources, config))
+        app.mount(MOUNT, build_console(sources, config, oidc))
         app.add_api_route("/", lambda: RedirectResponse(f"{MOUNT}/"), include_in_schema=False)
         with listen(config) as (listener, address):
             logging.getLogger("prefixfleet").info("the console is at %s%s/", address, MOUNT)

@@ -1,7 +1,7 @@
-"""Logins: an opaque session id in a cookie stands for an API key, which stays on the server's side.
+"""Logins: an opaque session id in a cookie stands for an API key, or for a person whom a provider has named.
 
-A session ends with its key, or after its hours. Sessions are in memory: a restart ends all. Knows keys; does not know
-HTTP.
+Keys and tokens stay on the server's side. A session ends with its key, or after its hours. Sessions are in memory: a
+restart ends all. Knows keys; does not know HTTP.
 """
 
 import hashlib
@@ -42,17 +42,29 @@ class Visitor:
         return self.tenant in (None, tenant)
 
 
+@dataclass(frozen=True, slots=True)
+class _Session:
+    end_s: float
+    """By the timer."""
+    key_id: str = ""
+    """"": a person's, not a key's."""
+    visitor: Visitor | None = None
+    """None: the key's holder."""
+    id_token: str = ""
+    """With which the provider's own session can be ended."""
+
+
 class Sessions:
     """The logins of one console; safe to use from many threads."""
 
-    def __init__(self, keys: ApiKeys, timer: Callable[[], float], hours: float) -> None:
-        """`timer` gives monotonic seconds."""
+    def __init__(self, keys: ApiKeys, timer: Callable[[], float], hours: float, *, is_closed: bool = False) -> None:
+        """`timer` gives monotonic seconds. With `is_closed`, a login is needed also before the first key exists."""
         self._keys, self._timer, self._lifetime_s = keys, timer, 3600 * hours
         self._secret = secrets.token_bytes(32)
-        self._sessions: dict[str, tuple[str, float]] = {}
-        """Session id -> id of its key, and when it ends, by the timer."""
+        self._sessions: dict[str, _Session] = {}
+        """Session id -> session."""
         self._lock = threading.Lock()
-        self._has_keys = False
+        self._needs_login = is_closed
 
     def make_id(self) -> str:
         """Return a new id, of no login yet."""
@@ -62,35 +74,39 @@ class Sessions:
         """Return the id of a new session; None: an unknown, expired or revoked key. Raises WorkspaceError."""
         if self._keys.verify(key_text) is None:
             return None
-        session_id, now_s = self.make_id(), self._timer()
-        with self._lock:
-            self._sessions = {one: value for one, value in self._sessions.items() if value[1] > now_s}
-            while len(self._sessions) >= _MAX_SESSIONS:
-                del self._sessions[next(iter(self._sessions))]
-            self._sessions[session_id] = parse_key(key_text)[0], now_s + self._lifetime_s
-        return session_id
+        return self._begin(key_id=parse_key(key_text)[0])
 
-    def log_out(self, session_id: str) -> None:
-        """End a session; nothing if there is none."""
+    def log_in_person(self, visitor: Visitor, id_token: str) -> str:
+        """Return the id of a new session of a person with this ID token."""
+        return self._begin(visitor=visitor, id_token=id_token)
+
+    def log_out(self, session_id: str) -> str:
+        """End a session; return its ID token, "" if it has none."""
         with self._lock:
-            self._sessions.pop(session_id, None)
+            ended = self._sessions.pop(session_id, None)
+        return ended.id_token if ended is not None else ""
 
     def find_visitor(self, session_id: str) -> Visitor | None:
         """Return who has this session; None: nobody, or its key is no longer valid. Raises WorkspaceError."""
-        key_id, end_s = self._sessions.get(session_id, ("", 0.0))
-        key = self._keys.find_valid(key_id) if key_id and self._timer() < end_s else None
-        if key is None:
+        session = self._sessions.get(session_id)
+        visitor = None
+        if session is not None and self._timer() < session.end_s:
+            visitor = session.visitor or _to_visitor(self._keys.find_valid(session.key_id))
+        if visitor is None:
             self.log_out(session_id)
-            return None
-        return Visitor(key.tenant, key.role, _name_holder(key))
+        return visitor
+
+    def find_holder(self, key_text: str) -> Visitor | None:
+        """Return who has this key; None: an unknown, expired or revoked one. Raises WorkspaceError."""
+        return _to_visitor(self._keys.verify(key_text))
 
     def needs_login(self) -> bool:
-        """Return whether a key was ever created; before that, anyone on this machine may read.
+        """Return whether only those who have logged in may read; without, anyone on this machine may.
 
         Raises WorkspaceError.
         """
-        self._has_keys = self._has_keys or self._keys.has_any()
-        return self._has_keys
+        self._needs_login = self._needs_login or self._keys.has_any()
+        return self._needs_login
 
     def make_form_token(self, session_id: str) -> str:
         """Return the token that forms of this session carry."""
@@ -99,6 +115,20 @@ class Sessions:
     def is_form_token(self, session_id: str, token: str) -> bool:
         """Return whether a form's token is that of the session."""
         return bool(session_id) and hmac.compare_digest(self.make_form_token(session_id), token)
+
+    def _begin(self, *, key_id: str = "", visitor: Visitor | None = None, id_token: str = "") -> str:
+        session_id, now_s = self.make_id(), self._timer()
+        with self._lock:
+            self._sessions = {one: value for one, value in self._sessions.items() if value.end_s > now_s}
+            while len(self._sessions) >= _MAX_SESSIONS:
+                self._sessions.pop(next(iter(self._sessions)))
+            self._sessions[session_id] = _Session(now_s + self._lifetime_s, key_id, visitor, id_token)
+        return session_id
+
+
+def _to_visitor(key: ApiKey | None) -> Visitor | None:
+    """Return the visitor whom a valid key stands for."""
+    return None if key is None else Visitor(key.tenant, key.role, _name_holder(key))
 
 
 def _name_holder(key: ApiKey) -> str:

@@ -4,7 +4,7 @@ The parameters `CurrentView`, `TenantView` and `OperatorView` of a route say who
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, Response
@@ -21,6 +21,9 @@ from components.console.security import COOKIE, TOKEN_FIELD
 from components.console.sessions import Sessions, Visitor
 from components.console.sources import Sources
 from components.stages.rollout.actors import Actor
+
+if TYPE_CHECKING:
+    from components.access.oidc.login import SingleSignOn
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Console:
     board: FleetBoard
     comparisons: Comparisons
     sessions: Sessions
+    sign_on: "SingleSignOn | None"
+    """None: people log in with keys alone."""
     config: ConsoleConfig
     navigation: tuple[NavigationLink, ...]
     tenant_tabs: tuple[NavigationLink, ...]
@@ -77,9 +82,25 @@ class View:
         return str(self.request.scope.get("root_path", "")).rstrip("/")
 
     @property
+    def url(self) -> str:
+        """The console's address in the browser, without a slash at its end."""
+        base = self.request.url
+        return self.console.config.url or f"{base.scheme}://{base.netloc}{self.root}"
+
+    @property
+    def cookie_path(self) -> str:
+        """The path below which the session counts."""
+        return self.console.config.cookie_path or self.root or "/"
+
+    @property
     def is_part(self) -> bool:
         """Whether htmx asks for a part of a page."""
         return self.request.headers.get("hx-request") == "true" and not self.request.headers.get("hx-boosted")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the browser uses HTTPS."""
+        return self.url.startswith("https:")
 
     def render(self, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page; see `fill` for what its template has."""
@@ -100,14 +121,22 @@ class View:
             "navigation": self.console.navigation,
             "tenant_tabs": self.console.tenant_tabs,
             "needs_login": self.console.sessions.needs_login(),
+            "has_sign_on": self.console.sign_on is not None and self.console.sign_on.login is not None,
             "csrf_field": field_markup,
         }
         return Markup(open_templates().get_template(template).render({**shared, **values}))  # noqa: S704 - Jinja escaped
 
+    def is_own_page(self, path: str) -> bool:
+        """Return whether a login may lead to this path: it is on this host, where the session counts."""
+        start = self.cookie_path.rstrip("/")
+        is_plain = path.isprintable() and " " not in path and "\\" not in path
+        return is_plain and path.startswith(f"{start}/") and not path.startswith("//")
+
     def set_session(self, response: Response, session_id: str) -> None:
         """Let the browser keep a session's id."""
-        secure = self.request.url.scheme == "https"
-        response.set_cookie(COOKIE, session_id, path=self.root or "/", httponly=True, samesite="strict", secure=secure)
+        response.set_cookie(
+            COOKIE, session_id, path=self.cookie_path, httponly=True, samesite="strict", secure=self.is_secure
+        )
 
 
 def get_console(request: Request) -> Console:

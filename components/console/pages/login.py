@@ -35,16 +35,23 @@ def log_in(view: OpenView, form: FormFields) -> Response:
         problem = "Wanted a valid API key; got an unknown, expired or revoked one. See `prefixfleet keys list`."
         return view.render("login.html", status=401, next=wanted, problem=problem)
     view.console.sessions.log_out(view.session_id)
-    is_own = wanted.startswith(f"{view.root}/") and not wanted.startswith("//") and "\\" not in wanted
-    response = RedirectResponse(wanted if is_own else f"{view.root}/", 303)
+    response = RedirectResponse(wanted if view.is_own_page(wanted) else f"{view.root}/", 303)
     view.set_session(response, session_id)
     return response
 
 
 @router.post("/logout", response_model=None)
-def log_out(view: OpenView) -> Response:
-    """End the session."""
-    view.console.sessions.log_out(view.session_id)
-    response = RedirectResponse(f"{view.root}/login", 303)
-    response.delete_cookie(COOKIE, path=view.root or "/", httponly=True, samesite="strict")
+async def log_out(view: OpenView) -> Response:
+    """End the session; also the provider's own, if the login was there and it has an address for it."""
+    id_token = view.console.sessions.log_out(view.session_id)
+    sign_on = view.console.sign_on
+    url = None
+    if id_token and sign_on is not None and sign_on.login is not None:
+        url = await sign_on.login.make_logout_url(id_token, f"{view.url}/login")
+    response: Response
+    if url is None:
+        response = RedirectResponse(f"{view.root}/login", 303)
+    else:  # a redirect after a form may not leave the console (form-action)
+        response = view.render("leave.html", url=url, what="Logging out")
+    response.delete_cookie(COOKIE, path=view.cookie_path, httponly=True, samesite="strict")
     return response

@@ -36,6 +36,7 @@ GAUGES = {
     "inputs_trouble": "1 if counts of inputs wait for the database.",
     "quotas_trouble": "1 if the servers' shared quotas cannot be read: each server then has its own share.",
     "answers_trouble": "1 if answers cannot be shared: other servers then accept no feedback on them.",
+    "identity_trouble": "1 if the identity provider does not answer: new keys of its tokens are unknown.",
     "observations_dropped": (
         "Counts and first answers to users that were dropped, as the database failed too long, since the start."
     ),

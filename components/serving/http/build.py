@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from components.access.api_keys import ApiKeys
 from components.access.latest_clock import LatestClock
@@ -44,6 +45,9 @@ from components.serving.thread_pool import FairThreadPool
 from components.stages.workspace import Workspace
 from components.storage.database import Database
 
+if TYPE_CHECKING:
+    from components.access.oidc.tokens import BearerTokens
+
 _MIB = 1 << 20
 _BUSY_PER_SECOND, _BUSY_MAX_SECONDS = 4.0, 4.0
 """Pace of the answers that the queue is full, to one tenant: a client that asks again at once then costs little."""
@@ -71,6 +75,7 @@ def build_service(
     config, registry = params.serve, workspace.registry
     engine = BackgroundEngine(load or (lambda: load_engine(workspace, config)))
     keys = ApiKeys(database, time.time, fresh_seconds=config.keys_seconds)
+    tokens = _open_tokens(params)
     get_tenant_params = make_tenant_params_reader(params)
     metrics = ServingMetrics()
     observation_buffer = ObservationBuffer(database)
@@ -111,6 +116,7 @@ def build_service(
             "inputs": bool(input_statistics and input_statistics.write_error),
             "quotas": bool(quotas.lease_error),
             "answers": bool(answer_sharing.write_error),
+            "identity": bool(tokens and tokens.issuer.error),
         }
 
     uploads = Uploads(workspace.root, database, params.data)
@@ -128,7 +134,7 @@ def build_service(
         params=params,
         database=database,
         keys=keys,
-        authenticator=Authenticator(keys, allows_anonymous=allows_anonymous),
+        authenticator=Authenticator(keys, allows_anonymous=allows_anonymous, tokens=tokens),
         quotas=quotas,
         busy_pace=AnswerPace(
             time.monotonic, per_second=_BUSY_PER_SECOND, burst_seconds=0.0, max_seconds=_BUSY_MAX_SECONDS
@@ -159,6 +165,14 @@ def build_service(
         webhook_deliveries=DeliveryMemory(time.monotonic),
         started_s=time.time(),
     )
+
+
+def _open_tokens(params: Params) -> "BearerTokens | None":
+    if params.oidc is None or params.oidc.audience is None:
+        return None
+    from components.access.oidc.tokens import open_bearer_tokens
+
+    return open_bearer_tokens(params.oidc)
 
 
 def _has_limits(params: Params) -> bool:

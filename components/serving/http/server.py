@@ -75,7 +75,8 @@ def serve(workspace: Workspace, overrides: Mapping[str, Any], mount: Mount | Non
     begin_telemetry("prefixfleet-server")
     database = workspace.database
     try:
-        has_keys = ApiKeys(database, time.time).has_any()
+        accepts_tokens = params.oidc is not None and params.oidc.audience is not None
+        has_keys = accepts_tokens or ApiKeys(database, time.time).has_any()
         require_keys_beyond_loopback(config.host, has_keys=has_keys)
         check_tls(config)
         service = build_service(

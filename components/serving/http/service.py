@@ -141,6 +141,7 @@ class Service:
             or bool(self.input_statistics and self.input_statistics.write_error),
             "quotas": bool(self.quotas.lease_error),
             "answers": bool(self.answer_sharing.write_error),
+            "identity": bool(self.authenticator.tokens and self.authenticator.tokens.issuer.error),
             "store": bool(engine and engine.artifact_store_error),
             "versions": self._has_unusable_versions(),
         }
