@@ -14,6 +14,7 @@ from waiting import wait_until
 
 from components.access.api_keys import ApiKeys
 from components.config.console import ConsoleConfig
+from components.config.oidc import OidcConfig
 from components.console.app import build_console
 from components.console.sources import Sources, load_params_or_none, open_sources
 
@@ -29,14 +30,16 @@ class ServedConsole:
 
 
 @contextmanager
-def serve_console_in_thread(root: Path, **settings: object) -> Iterator[ServedConsole]:
+def serve_console_in_thread(
+    root: Path, oidc: OidcConfig | None = None, **settings: object
+) -> Iterator[ServedConsole]:
     """Serve the console of a workspace until the end of the block; `settings` are values of the section `console`."""
     import time
 
     config = ConsoleConfig(**settings)
     sources = open_sources(root, config, load_params_or_none(root))
     app = FastAPI()
-    app.mount("/console", build_console(sources, config))
+    app.mount("/console", build_console(sources, config, oidc))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))

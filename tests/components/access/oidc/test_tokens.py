@@ -157,10 +157,10 @@ def test_new_keys_are_found_and_invented_names_do_not_make_the_provider_read_aga
         assert [one.role for one in await asyncio.gather(*(tokens.identify(old) for _ in range(20)))] == ["admin"] * 20
         assert provider.key_reads == reads + 1
         invented = [provider.make_token({"name": f"invented-{number}"}, **good) for number in range(50)]
-        assert all(isinstance(await ask(tokens, text), TokenError) for text in invented)
+        assert all([isinstance(await ask(tokens, text), TokenError) for text in invented])
         assert provider.key_reads == reads + 1
         clock.timer_s += 11
-        assert all(isinstance(await ask(tokens, text), TokenError) for text in invented)
+        assert all([isinstance(await ask(tokens, text), TokenError) for text in invented])
         assert provider.key_reads == reads + 2
         provider.rotate("second", keeps_old=True)
         clock.timer_s += 11
