@@ -18,13 +18,14 @@ class ConsoleConfig(ListenConfig):
     mlflow: str | None = Field(default=None, description="URL of MLflow's pages, for links; null: the tracking URI")
     prefect: str | None = Field(default=None, description="URL of Prefect's pages, for links; null: no links")
     url: str | None = Field(
-        default=None, description="address of the console in browsers, without a slash at its end; null: as requests say"
+        default=None,
+        description="address of the console in browsers, without a slash at its end; null: as requests say",
     )
     cookie_path: str | None = Field(
         default=None,
         pattern="^/",
-        description="path below which browsers send the session's cookie; /: also to MLflow and Prefect behind the same "
-        "proxy, for one login (docs/access.md); null: only to the console",
+        description="path below which browsers send the session's cookie; /: also to MLflow and Prefect behind the "
+        "same proxy, for one login (docs/access.md); null: only to the console",
     )
     refresh_seconds: float = Field(
         default=30.0, gt=0, description="age at which the fleet is read again while somebody looks"

@@ -10,6 +10,7 @@ from components.config.section import Section
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Signatures by a private key. Those by a shared secret (HS256 and others) and none are no choice."""
+_USUAL: tuple[Algorithm, ...] = ("RS256", "PS256", "ES256", "EdDSA")
 
 
 def is_secure_url(url: str) -> bool:
@@ -66,7 +67,7 @@ class OidcConfig(Section):
         default="*", description="form of the claim's value, with * for the tenant's id, such as fleet-tenant-*"
     )
     algorithms: list[Algorithm] = Field(
-        default_factory=lambda: ["RS256", "PS256", "ES256", "EdDSA"],
+        default_factory=lambda: list(_USUAL),
         min_length=1,
         description="signatures of tokens that are accepted",
     )

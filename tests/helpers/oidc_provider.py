@@ -1,6 +1,6 @@
 """An OpenID Connect provider on a real port: it checks what a strict one checks, and can be told to be wrong.
 
-Its own keys sign with the library `cryptography`; a code is good for one use, for its client, redirect and PKCE verifier.
+A code is good for one use, and for its client, redirect and PKCE verifier.
 """
 
 import asyncio
@@ -87,7 +87,11 @@ def _make_app(provider: Provider) -> FastAPI:
         provider.key_reads += 1
         kinds = {True: jwt.algorithms.RSAAlgorithm, False: jwt.algorithms.ECAlgorithm}
         published = [
-            {**json.loads(kinds[isinstance(key, rsa.RSAPrivateKey)].to_jwk(key.public_key())), "kid": name, "use": "sig"}
+            {
+                **json.loads(kinds[isinstance(key, rsa.RSAPrivateKey)].to_jwk(key.public_key())),
+                "kid": name,
+                "use": "sig",
+            }
             for name, key in provider.keys.items()
         ]
         return {"keys": published}
@@ -123,7 +127,9 @@ def _make_app(provider: Provider) -> FastAPI:
         own = {name: value for name, value in person.items() if name not in provider.userinfo_only}
         claims = {**own, "aud": CLIENT, "nonce": asked["nonce"], **provider.changes}
         provider.named = person
-        return JSONResponse({"token_type": "Bearer", "access_token": "opaque", "id_token": provider.make_token(**claims)})
+        return JSONResponse(
+            {"token_type": "Bearer", "access_token": "opaque", "id_token": provider.make_token(**claims)}
+        )
 
     @app.get("/userinfo")
     def tell_more() -> dict[str, Any]:

@@ -30,9 +30,7 @@ class ServedConsole:
 
 
 @contextmanager
-def serve_console_in_thread(
-    root: Path, oidc: OidcConfig | None = None, **settings: object
-) -> Iterator[ServedConsole]:
+def serve_console_in_thread(root: Path, oidc: OidcConfig | None = None, **settings: object) -> Iterator[ServedConsole]:
     """Serve the console of a workspace until the end of the block; `settings` are values of the section `console`."""
     import time
 

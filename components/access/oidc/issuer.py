@@ -57,8 +57,8 @@ class Issuer:
         """Return its endpoints. Raises IssuerError."""
         if self._is_stale() or self._endpoints is None:
             await self._read()
-        self._check()
-        assert self._endpoints is not None
+        if self._endpoints is None or self._is_too_old():
+            raise self._make_error(self.error or "no answer yet")
         return self._endpoints
 
     async def find_key(self, name: str | None, algorithm: str) -> jwt.PyJWK | None:
@@ -67,13 +67,14 @@ class Issuer:
         Without a name: the only key for the algorithm. Raises IssuerError: no keys are known, or the key is unknown
         while the provider does not answer.
         """
-        key, now_s = self._select(name, algorithm), self._timer()
-        if self._read_s is None or now_s - self._read_s > _KEEP_S or (key is None and not self._has_name(name)):
+        key = self._select(name, algorithm)
+        if self._is_too_old() or (key is None and not self._has_name(name)):
             await self._read()
             key = self._select(name, algorithm)
         elif self._is_stale():
             self._begin_to_read()
-        self._check(needs_answer=key is None)
+        if self._is_too_old() or (key is None and self.error):
+            raise self._make_error(self.error or "no answer yet")
         return key
 
     async def ask(self, method: str, url: str, **values: Any) -> dict[str, Any]:
@@ -99,6 +100,9 @@ class Issuer:
     def _is_stale(self) -> bool:
         return self._read_s is None or self._timer() - self._read_s > _FRESH_S
 
+    def _is_too_old(self) -> bool:
+        return self._read_s is None or self._timer() - self._read_s > _KEEP_S
+
     def _has_name(self, name: str | None) -> bool:
         return any(name in (None, known) for known, _ in self._keys)
 
@@ -107,11 +111,6 @@ class Issuer:
             return self._keys.get((name, algorithm))
         fitting = [key for (_, known), key in self._keys.items() if known == algorithm]
         return fitting[0] if len(fitting) == 1 else None
-
-    def _check(self, *, needs_answer: bool = False) -> None:
-        is_too_old = self._read_s is None or self._timer() - self._read_s > _KEEP_S
-        if is_too_old or (needs_answer and self.error):
-            raise self._make_error(self.error or "no answer yet")
 
     def _make_error(self, got: str) -> IssuerError:
         return IssuerError(f"an answer of the identity provider {self.url}", got, "try again later, or see its log")

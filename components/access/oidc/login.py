@@ -52,7 +52,7 @@ class CodeLogin:
         self._own_secret = secrets.token_bytes(32)
 
     async def begin(self, redirect_uri: str, page: str) -> tuple[str, str]:
-        """Return the address at which the person logs in, and the value of the cookie until then. Raises IssuerError."""
+        """Return the address where the person logs in, and the value of the cookie until then. Raises IssuerError."""
         endpoints = await self._issuer.find_endpoints()
         page_text = base64.urlsafe_b64encode(page[:_MAX_PAGE_CHARS].encode()).decode().rstrip("=")
         cookie = f"{secrets.token_urlsafe(32)}.{int(self._timer() + LOGIN_SECONDS)}.{page_text}"
@@ -78,7 +78,9 @@ class CodeLogin:
             RoleError: the person has no role and no tenant here.
         """
         page = self._open_cookie(cookie)
-        if page is None or not hmac.compare_digest(self._derive("state", cookie).encode(), query.get("state", "").encode()):
+        if page is None or not hmac.compare_digest(
+            self._derive("state", cookie).encode(), query.get("state", "").encode()
+        ):
             raise TokenError("the answer to a login of this browser", "another one, or one that took too long", _AGAIN)
         endpoints = await self._issuer.find_endpoints()
         named = query.get("iss")

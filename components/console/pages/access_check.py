@@ -38,7 +38,7 @@ def _read_credentials(request: Request) -> str:
 
 
 def _find_known(request: Request, text: Annotated[str, Depends(_read_credentials)]) -> Visitor | None:
-    """Return the holder of the key, or of the session if there is no header; in a thread, since it reads the database."""
+    """Return the holder of the key, or of the session if there is no header. It reads the database: in a thread."""
     sessions = get_console(request).sessions
     if text:
         return sessions.find_holder(text)

@@ -36,7 +36,7 @@ class Caller:
 
 
 class Authenticator:
-    """Authenticates callers by keys and tokens; with `allows_anonymous`, nothing is needed until the first key exists."""
+    """Authenticates callers by keys and tokens; with `allows_anonymous`, by nothing until the first key is made."""
 
     def __init__(self, keys: ApiKeys, *, allows_anonymous: bool, tokens: "BearerTokens | None" = None) -> None:
         """`tokens` are those of an identity provider; None: there is none."""
