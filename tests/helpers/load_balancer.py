@@ -23,6 +23,10 @@ http {{
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
+  {http}
+}}
+"""
+_BALANCED = """
   upstream servers {{
     {servers}
   }}
@@ -37,23 +41,29 @@ http {{
       proxy_next_upstream error timeout http_502 http_503 non_idempotent;
     }}
   }}
-}}
 """
 
 
 @contextmanager
 def balance_load(folder: Path, ports: Sequence[int]) -> Iterator[str]:
     """Run nginx in front of servers on these ports; yield its URL."""
-    folder.mkdir()
     port = find_free_port()
     servers = "\n    ".join(f"server 127.0.0.1:{one} max_fails=0;" for one in ports)
+    folder.mkdir()
+    with run_nginx(folder, _BALANCED.format(servers=servers, port=port)):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def run_nginx(folder: Path, http: str) -> Iterator[None]:
+    """Run nginx with these lines in its block `http`, which may include files of the folder."""
     config = folder / "nginx.conf"
-    config.write_text(_CONFIG.format(folder=folder, servers=servers, port=port), encoding="utf-8")
+    config.write_text(_CONFIG.format(folder=folder, http=http), encoding="utf-8")
     command = [str(PROGRAM), "-e", str(folder / "start.log"), "-c", str(config)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: (folder / "pid").exists() or process.poll() is not None, "nginx")
             assert process.poll() is None, (folder / "start.log").read_text()
-            yield f"http://127.0.0.1:{port}"
+            yield
         finally:
             process.terminate()

@@ -17,9 +17,12 @@ _STOP_SECONDS = 20
 
 
 @contextmanager
-def run_server(database: Path, store: str, **environment: str) -> "Iterator[MlflowServer]":
-    """Start a server with these environment variables, wait until it answers, and stop it after the block."""
-    server = MlflowServer(database, store, environment)
+def run_server(database: Path, store: str, prefix: str = "", **environment: str) -> "Iterator[MlflowServer]":
+    """Start a server with these environment variables, wait until it answers, and stop it after the block.
+
+    `prefix` is the path below which it answers.
+    """
+    server = MlflowServer(database, store, environment, prefix)
     try:
         server.wait_ready()
         yield server
@@ -30,18 +33,19 @@ def run_server(database: Path, store: str, **environment: str) -> "Iterator[Mlfl
 class MlflowServer:
     """A server on an SQLite file, which also serves the artifacts in `store`."""
 
-    def __init__(self, database: Path, store: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, database: Path, store: str, environment: Mapping[str, str], prefix: str = "") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.store = store
-        self.uri = f"http://127.0.0.1:{port}"
+        self.uri = f"http://127.0.0.1:{port}{prefix}"
         address = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
         stores = ("--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", store)
+        place = ("--static-prefix", prefix) if prefix else ()
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         self._process = start_process(
-            [sys.executable, "-m", "mlflow", "server", *address, *stores],
+            [sys.executable, "-m", "mlflow", "server", *address, *stores, *place],
             database.parent,
             {**inherited, "HF_HUB_OFFLINE": "1", **quiet, **environment},
             stdout=subprocess.DEVNULL,

@@ -19,7 +19,8 @@ FEW_SERVICES = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _
 @contextmanager
 def run_prefect_server(home: Path, port: int, settings: Mapping[str, str]) -> Iterator[str]:
     """Start a server on the files in `home` and wait until it answers; yields its API's address, then stops it."""
-    url = f"http://127.0.0.1:{port}/api"
+    path = settings.get("PREFECT_SERVER_API_BASE_PATH", "/api")
+    url = f"http://127.0.0.1:{port}{path}"
     environment = {**make_environment(own_prefect=True), "PREFECT_HOME": str(home), **settings}
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("ab") as log:
@@ -36,7 +37,7 @@ def run_prefect_server(home: Path, port: int, settings: Mapping[str, str]) -> It
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         with closing(connection):
             try:
-                connection.request("GET", "/api/health")
+                connection.request("GET", f"{path}/health")
                 return connection.getresponse().status == http.HTTPStatus.OK
             except (OSError, http.client.HTTPException):
                 return False

@@ -71,6 +71,8 @@ def _find_tenants(claims: Mapping[str, Any], config: OidcConfig) -> Iterator[str
 
 def _read_claim(claims: Mapping[str, Any], name: str) -> list[str]:
     value = _find_value(claims, name)
+    if name == "email" and claims.get("email_verified") is not True:
+        return []  # people may choose an address that nobody has checked
     if isinstance(value, str):
         return value.split() if name in _SPACED_CLAIMS else [value]
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

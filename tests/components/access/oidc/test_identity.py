@@ -65,6 +65,14 @@ def test_without_a_role_or_with_two_tenants_nothing_is_granted(claims: dict[str,
     assert "docs/access.md" in str(caught.value)
 
 
+def test_an_address_that_the_provider_has_not_checked_gives_no_role() -> None:
+    by_address = {"role_claim": "email", "roles": {"admin": ["ada@x.example"]}}
+    assert identify({"email": "ada@x.example", "email_verified": True}, **by_address).role == "admin"
+    for verified in ({}, {"email_verified": False}, {"email_verified": "true"}):
+        with pytest.raises(RoleError):
+            identify({"email": "ada@x.example", **verified}, **by_address)
+
+
 def test_the_name_is_the_subject_and_an_address_that_is_not_unverified() -> None:
     assert identify({"groups": "ops", "email": "ada@x.example"}).name == "ada@x.example (oidc p-1)"
     assert identify({"groups": "ops", "email": "ada@x.example", "email_verified": False}).name == "oidc p-1"

@@ -292,6 +292,24 @@ def test_claims_that_only_the_userinfo_has_and_a_public_client(
     assert log_in(open_console()).status_code == 200
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in its use of authlib
+def test_a_provider_that_others_have_written(open_console: Any) -> None:
+    import oidc_provider_mock
+
+    with oidc_provider_mock.run_server_in_thread() as server:
+        issuer = f"http://localhost:{server.server_port}"
+        claims = {"email": "eve@example.com", "groups": ["fleet-viewers"]}
+        assert httpx.put(f"{issuer}/users/p-7", json=claims).status_code == 204
+        client = open_console({"issuer": issuer})
+        form = client.get("/console/login/oidc?next=/console/nights").headers["location"]
+        back = httpx.post(form, data={"sub": "p-7"}).headers["location"]
+        assert find_target(client.get(back)) == "/console/nights"
+        page = client.get("/console/nights").text
+        assert "eve@example.com (oidc p-7)" in page
+        left = client.post("/console/logout", data={"form_token": find_token(page)})
+        assert find_target(left).startswith(f"{issuer}/oauth2/end_session?")
+
+
 def test_while_the_provider_is_down_keys_still_open_the_console(
     open_console: Any, provider: Provider, sources: Sources
 ) -> None:
