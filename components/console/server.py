@@ -17,6 +17,7 @@ from components.access.api_keys import ApiKeys
 from components.access.tls import check_tls
 from components.config import Params
 from components.config.console import ConsoleConfig
+from components.config.console_file import ConsoleSettings, read_console_settings
 from components.config.problems import to_config_error
 from components.console.app import build_console
 from components.console.sources import load_params_or_none, open_sources
@@ -26,24 +27,26 @@ MOUNT = "/console"
 _SHUTDOWN_SECONDS = 2
 
 
-def serve_console(root: Path, overrides: Mapping[str, Any]) -> None:
+def serve_console(root: Path, overrides: Mapping[str, Any], file: Path | None = None) -> None:
     """Serve until a signal stops the process; `overrides` are values of the section `console`.
 
+    `file` has the sections `console` and `oidc`; None: those of the workspace.
+
     Raises:
-        ConfigError: an invalid value, an address other than loopback without API keys, or unusable TLS files.
+        ConfigError: an invalid value or file, an address other than loopback without API keys, or unusable TLS files.
         RegistryError: MLflow's address cannot be used.
         WorkspaceError: no workspace and no MLflow to read instead, or the database does not answer.
     """
     params = load_params_or_none(root)
-    config = _override_config(params, overrides)
+    settings = _read_settings(params, file)
+    config = _override_config(settings.console, overrides)
     check_tls(config)
     sources = open_sources(root.resolve(), config, params)
     try:
-        oidc = params.oidc if params else None
-        has_keys = oidc is not None or ApiKeys(sources.database, time.time).has_any()
+        has_keys = settings.oidc is not None or ApiKeys(sources.database, time.time).has_any()
         require_keys_beyond_loopback(config.host, has_keys=has_keys)
         app = FastAPI(openapi_url=None)
-        app.mount(MOUNT, build_console(sources, config, oidc))
+        app.mount(MOUNT, build_console(sources, config, settings.oidc))
         app.add_api_route("/", lambda: RedirectResponse(f"{MOUNT}/"), include_in_schema=False)
         with listen(config) as (listener, address):
             logging.getLogger("prefixfleet").info("the console is at %s%s/", address, MOUNT)
@@ -65,8 +68,13 @@ def serve_console(root: Path, overrides: Mapping[str, Any]) -> None:
         sources.database.close()
 
 
-def _override_config(params: Params | None, overrides: Mapping[str, Any]) -> ConsoleConfig:
-    config = params.console if params else ConsoleConfig()
+def _read_settings(params: Params | None, file: Path | None) -> ConsoleSettings:
+    if file is not None:
+        return read_console_settings(file)
+    return ConsoleSettings(console=params.console, oidc=params.oidc) if params else ConsoleSettings()
+
+
+def _override_config(config: ConsoleConfig, overrides: Mapping[str, Any]) -> ConsoleConfig:
     try:
         return ConsoleConfig(**{**config.model_dump(), **overrides})
     except ValidationError as problems:

@@ -150,6 +150,14 @@ def test_a_fragment_in_the_request_line_does_not_make_a_write_look_like_a_search
         assert client.recv(100).startswith(b"HTTP/1.1 403")
 
 
+def test_while_the_console_is_away_nothing_passes_and_clients_are_told_to_ask_again(tmp_path: Path) -> None:
+    names = ("console", "gateway", "mlflow", "prefect")
+    with run_fleet_proxy(tmp_path / "nginx", {name: find_free_port() for name in names}) as url:
+        for path in ("/mlflow/", "/prefect/api/health"):
+            answer = httpx.get(f"{url}{path}", headers={"authorization": "Bearer pf-1-2"})
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+
+
 def test_one_login_at_the_provider_counts_for_all_three(site: Site) -> None:
     site.provider.is_public = True
     site.provider.person = {"sub": "p-9", "groups": ["lookers"]}
@@ -216,5 +224,8 @@ def test_a_retrain_works_through_it_with_an_operators_key_and_not_with_a_viewers
         champion = registry.find_champion("alder")
         assert champion.version == "1"
         assert list(registry.fetch(champion, site.root / "fetched").rglob("*.safetensors"))
+    secret = site.keys["operator"].split("-", 2)[2].encode()
+    files = [path for path in site.root.parent.rglob("*") if path.is_file()]
+    assert [path for path in files if secret in path.read_bytes()] == []
     runs = site.ask("POST", "/prefect/api/flow_runs/filter", site.keys["viewer"], json={}).json()
     assert any(run["state"]["type"] == "COMPLETED" for run in runs)

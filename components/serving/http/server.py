@@ -43,6 +43,7 @@ from components.serving.http.service import Service
 from components.serving.interface import Engine
 from components.serving.load_engine import load_engine
 from components.stages.workspace import Workspace
+from components.storage.database import Database
 
 _SHUTDOWN_SECONDS, _LAST_SECONDS = 5, 5
 """For answers after `serve.drain_seconds`, and for what comes after them: the last counts, the engine, threads."""
@@ -75,15 +76,14 @@ def serve(workspace: Workspace, overrides: Mapping[str, Any], mount: Mount | Non
     begin_telemetry("prefixfleet-server")
     database = workspace.database
     try:
-        accepts_tokens = params.oidc is not None and params.oidc.audience is not None
-        has_keys = accepts_tokens or ApiKeys(database, time.time).has_any()
-        require_keys_beyond_loopback(config.host, has_keys=has_keys)
+        is_closed = needs_credentials(params, database)
+        require_keys_beyond_loopback(config.host, has_keys=is_closed)
         check_tls(config)
         service = build_service(
             workspace,
             params,
             database,
-            allows_anonymous=not has_keys,
+            allows_anonymous=not is_closed,
             load=lambda: _load_engine(workspace, config),
         )
         with listen(config) as (listener, address):
@@ -95,6 +95,11 @@ def serve(workspace: Workspace, overrides: Mapping[str, Any], mount: Mount | Non
         database.close()
     if service.load_error is not None:
         raise service.load_error
+
+
+def needs_credentials(params: Params, database: Database) -> bool:
+    """Return whether every request needs a key or a token. Raises WorkspaceError."""
+    return params.oidc is not None or ApiKeys(database, time.time).has_any()
 
 
 def _load_engine(workspace: Workspace, config: ServeConfig) -> Engine:

@@ -1,10 +1,14 @@
 """Tokens of an identity provider at the API: four roles, tenant isolation, and what else is refused."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from oidc_provider import AUDIENCE, Provider, run_provider
+
+from components.access.api_keys import ApiKeys
+from components.serving.http.server import needs_credentials
 
 PROMPT = {"model": "alder", "prompt": "thing: boat"}
 
@@ -57,6 +61,20 @@ def test_a_token_may_do_what_a_key_of_its_role_may(ask_with_tokens: Any, fleet: 
         "viewer": [403, 403, 403, 200, 403],
         "tenant": [200, 404, 200, 403, 403],
     }
+
+
+def test_with_a_provider_no_request_is_anonymous(fleet: Any, database: Any, provider: Provider) -> None:
+    roles = {"roles": {"admin": ["boss"]}}
+    for oidc, is_closed in (
+        (None, False),
+        ({"issuer": provider.url, "client_id": "console", **roles}, True),
+        ({"issuer": provider.url, "audience": AUDIENCE, **roles}, True),
+    ):
+        fleet.set_params(oidc=oidc)
+        assert needs_credentials(fleet.params, database) is is_closed
+    ApiKeys(database, time.time).create("alder")
+    fleet.set_params()
+    assert needs_credentials(fleet.params, database)
 
 
 def test_a_tenants_token_sees_no_other_tenant(ask_with_tokens: Any, fleet: Any, provider: Provider) -> None:
