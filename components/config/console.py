@@ -1,6 +1,8 @@
 """The section `console`: the web pages that show the fleet."""
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, field_validator
 
 from components.config.serve import ListenConfig
 
@@ -21,9 +23,8 @@ class ConsoleConfig(ListenConfig):
         default=None,
         description="address of the console in browsers, without a slash at its end; null: as requests say",
     )
-    cookie_path: str | None = Field(
+    cookie_path: Literal["/"] | None = Field(
         default=None,
-        pattern="^/",
         description="path below which browsers send the session's cookie; /: also to MLflow and Prefect behind the "
         "same proxy, for one login (docs/access.md); null: only to the console",
     )
@@ -31,3 +32,10 @@ class ConsoleConfig(ListenConfig):
         default=30.0, gt=0, description="age at which the fleet is read again while somebody looks"
     )
     session_hours: float = Field(default=12.0, gt=0, description="how long a login lasts")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        if value is not None and (not value.startswith(("https://", "http://")) or value.endswith("/")):
+            raise ValueError("a URL such as https://fleet.example.com/console, without a slash at its end")
+        return value

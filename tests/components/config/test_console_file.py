@@ -23,6 +23,8 @@ def test_both_sections_are_read_as_in_params_yaml(tmp_path: Path) -> None:
         ("consol: {}", "did you mean 'console'"),
         ("console: {cookie_paht: /}", "did you mean 'cookie_path'"),
         ("base: {path: base}", "base"),
+        ("console: {url: fleet.example.com/console}", "without a slash at its end"),
+        ("console: {cookie_path: /mlflow}", "cookie_path"),
         ("- console", "write the sections console and oidc"),
         (None, "correct --settings"),
     ],
