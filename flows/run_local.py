@@ -56,7 +56,9 @@ def run_flow(
     except (RuntimeError, httpx.HTTPError) as problem:
         if isinstance(problem, RuntimeError) and _SERVER_ERROR_WORDS not in str(problem):
             raise
-        raise _make_server_error(server, str(problem).splitlines()[0]) from None
+        response = getattr(problem, "response", None)
+        is_refusal = response is not None and response.status_code in (401, 403)
+        raise _make_server_error(server, str(problem).splitlines()[0], is_refusal=is_refusal) from None
 
 
 _servers: list[LocalServer] = []
@@ -120,8 +122,10 @@ def _import_in_background(modules: Sequence[str]) -> Iterator[None]:
         thread.join()
 
 
-def _make_server_error(server: LocalServer | None, got: str) -> WorkspaceError:
+def _make_server_error(server: LocalServer | None, got: str, *, is_refusal: bool) -> WorkspaceError:
     if server is not None:
         return server.make_error(got)
     fix = f"start it (`prefect server start`), or unset {ADDRESS_VARIABLE} to use a local server"
+    if is_refusal:
+        fix = "give a key with the role operator in PREFECT_API_AUTH_STRING, or the server's password (docs/access.md)"
     return WorkspaceError(f"a Prefect server at {find_named_server()}", got, fix)

@@ -54,7 +54,7 @@ class ServerPatience:
         if isinstance(problem, httpx.HTTPStatusError):
             status = problem.response.status_code
             if status < 500 and status not in _LATER_STATUSES:
-                fix = "check PREFECT_API_URL, PREFECT_API_KEY and the server's log"
+                fix = "check PREFECT_API_URL, PREFECT_API_AUTH_STRING, PREFECT_API_KEY and the server's log"
                 raise WorkersError(wanted, got, fix) from problem
         now_s = time.monotonic()
         if self._away_since_s is None:

@@ -2,6 +2,7 @@
 
 import sys
 
+import httpx
 import pytest
 
 from components.errors import WorkspaceError
@@ -36,6 +37,15 @@ def test_a_server_of_the_user_s_that_does_not_answer_is_named(fail, monkeypatch,
     with pytest.raises(WorkspaceError, match=r"a Prefect server at http://127\.0\.0\.1:9/api") as problem:
         run_local.run_flow("dataset", tmp_path, None)
     assert problem.value.got == "Failed to reach API at http://127.0.0.1:9/api"
+
+
+def test_a_server_that_refuses_the_credentials_is_not_started_but_given_a_key(fail, monkeypatch, tmp_path):
+    monkeypatch.setenv("PREFECT_API_URL", "https://fleet.example.com/prefect/api")
+    for status in (401, 403):
+        request = httpx.Request("POST", "https://fleet.example.com/prefect/api/flows/")
+        fail(httpx.HTTPStatusError("refused", request=request, response=httpx.Response(status)))
+        with pytest.raises(WorkspaceError, match="in PREFECT_API_AUTH_STRING"):
+            run_local.run_flow("dataset", tmp_path, None)
 
 
 def test_other_errors_are_raised_unchanged(fail, tmp_path):

@@ -201,8 +201,8 @@ def test_a_retrain_works_through_it_with_an_operators_key_and_not_with_a_viewers
         "PREFIXFLEET_DATABASE": f"sqlite:///{site.root}/var/prefixfleet.db",
     }
 
-    def retrain(key: str) -> Any:
-        own = {"MLFLOW_TRACKING_TOKEN": key, "PREFECT_API_AUTH_STRING": f"fleet:{key}"}
+    def retrain(key: str, mlflow_key: str) -> Any:
+        own = {"MLFLOW_TRACKING_TOKEN": mlflow_key, "PREFECT_API_AUTH_STRING": f"fleet:{key}"}
         with pytest.MonkeyPatch.context() as patch:
             for name in [name for name in os.environ if name.startswith(("PREFECT_", "MLFLOW_"))]:
                 patch.delenv(name)
@@ -210,11 +210,15 @@ def test_a_retrain_works_through_it_with_an_operators_key_and_not_with_a_viewers
                 patch.setenv(name, value)
             return run_in(site.root, PREFIXFLEET, "retrain", check=False)
 
-    refused = retrain(site.keys["viewer"])
-    assert refused.returncode == 2, refused.stderr
-    assert "403" in refused.stderr, refused.stderr
-    assert site.keys["viewer"] not in refused.stdout + refused.stderr
-    done = retrain(site.keys["operator"])
+    for keys, variable in (
+        ((site.keys["viewer"], site.keys["operator"]), "PREFECT_API_AUTH_STRING"),
+        ((site.keys["operator"], "pf-0-0"), "MLFLOW_TRACKING_TOKEN"),
+    ):
+        refused = retrain(*keys)
+        assert refused.returncode == 2, refused.stderr
+        assert f"in {variable}" in refused.stderr, refused.stderr
+        assert not any(key in refused.stdout + refused.stderr for key in keys)
+    done = retrain(site.keys["operator"], site.keys["operator"])
     assert done.returncode == 0, done.stdout + done.stderr
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"{site.url}/mlflow")

@@ -89,6 +89,8 @@ class MlflowEndpoint:
     def _make_error(self, wanted: str, problem: Exception) -> RegistryError:
         message = format_first_line(problem)
         fix = DISK_FIX if "disk" in message else self._fix
+        if _get_status(problem) in (401, 403):
+            fix = "give a key with the role operator in MLFLOW_TRACKING_TOKEN, or MLflow's password (docs/access.md)"
         return RegistryError(wanted, f"{message} (MLflow at {hide_password(self.uri)})", fix)
 
     def _probe_if_stale(self) -> None:
@@ -97,3 +99,12 @@ class MlflowEndpoint:
             if time.monotonic() - self._last_answer_s >= _PROBE_INTERVAL_SECONDS:
                 probe_address(self.uri)
                 self._last_answer_s = time.monotonic()
+
+
+def _get_status(problem: Exception) -> int | None:
+    """Return the HTTP status of MLflow's answer; None: there was none."""
+    response = getattr(problem, "response", None)
+    if response is not None:
+        return int(response.status_code)
+    read_status = getattr(problem, "get_http_status_code", None)
+    return int(read_status()) if read_status is not None else None
