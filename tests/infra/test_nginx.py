@@ -1,6 +1,7 @@
 """infra/nginx/fleet.conf as it is, before a real console, MLflow and Prefect: who passes; a retrain through it."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from oidc_provider import AUDIENCE, CLIENT, Provider, run_provider
 from prefect_server import FEW_SERVICES, run_server_from_empty
 from processes import PREFIXFLEET, find_free_port, run_in
 from served_console import serve_console_in_thread
+from waiting import LIMIT_S
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -233,3 +235,29 @@ def test_a_retrain_works_through_it_with_an_operators_key_and_not_with_a_viewers
     assert [path for path in files if secret in path.read_bytes()] == []
     runs = site.ask("POST", "/prefect/api/flow_runs/filter", site.keys["viewer"], json={}).json()
     assert any(run["state"]["type"] == "COMPLETED" for run in runs)
+
+
+def test_the_pages_of_both_work_in_a_browser_after_a_login_with_a_viewers_key(site: Site) -> None:
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+    refused: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(1000 * LIMIT_S)
+        page.goto(f"{site.url}/mlflow/")
+        assert page.url == f"{site.url}/console/login?next=/mlflow/"
+        page.on("response", lambda one: refused.append(one.url) if one.status in (401, 403, 404, 502) else None)
+        page.fill("#key", site.keys["viewer"])
+        page.click("text=Log in >> nth=-1")
+        page.wait_for_url(f"{site.url}/mlflow/**")
+        page.wait_for_selector("text=Experiments")
+        page.screenshot(path="/tmp/oidc_mlflow.png")
+        page.goto(f"{site.url}/prefect/")
+        page.wait_for_selector("text=Flow Runs")
+        page.screenshot(path="/tmp/oidc_prefect.png")
+        browser.close()
+    assert refused == []
