@@ -255,9 +255,7 @@ def test_the_pages_of_both_work_in_a_browser_after_a_login_with_a_viewers_key(si
         page.click("text=Log in >> nth=-1")
         page.wait_for_url(f"{site.url}/mlflow/**")
         page.wait_for_selector("text=Experiments")
-        page.screenshot(path="/tmp/oidc_mlflow.png")
         page.goto(f"{site.url}/prefect/")
         page.wait_for_selector("text=Flow Runs")
-        page.screenshot(path="/tmp/oidc_prefect.png")
         browser.close()
     assert refused == []
