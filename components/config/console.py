@@ -11,17 +11,13 @@ class ConsoleConfig(ListenConfig):
     """The console's own process, and where it finds what the workspace does not hold."""
 
     port: int = Field(default=8400, ge=0, le=65535, description="0: any free port")
-    address: str | None = Field(
-        default=None,
-        pattern="^https?://",
-        description="URL under which people reach the console, for links in reports and messages; null: no links",
-    )
     server: str | None = Field(default=None, description="URL of `prefixfleet serve`; null: the console asks none")
     mlflow: str | None = Field(default=None, description="URL of MLflow's pages, for links; null: the tracking URI")
     prefect: str | None = Field(default=None, description="URL of Prefect's pages, for links; null: no links")
     url: str | None = Field(
         default=None,
-        description="address of the console in browsers, without a slash at its end; null: as requests say",
+        description="address of the console in browsers, without a slash at its end, also for links in reports and "
+        "messages; null: as requests say, and no links",
     )
     cookie_path: Literal["/"] | None = Field(
         default=None,

@@ -137,7 +137,7 @@ def _make_row(
 
 def make_report_link(config: ConsoleConfig, run: int) -> str:
     """Return the address of a run's report in the console; "": params.yaml does not say where the console is."""
-    return f"{config.address.rstrip('/')}/nights/{run}/report" if config.address else ""
+    return f"{config.url}/nights/{run}/report" if config.url else ""
 
 
 def _now() -> str:

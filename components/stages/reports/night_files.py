@@ -24,7 +24,7 @@ def make_report(database: Database, run: int, config: ConsoleConfig, params: Par
     Without `params` it has no prices. Raises WorkspaceError: the database does not answer.
     """
     registry, notify = (params.registry, params.notify) if params else (RegistryConfig(), NotifyConfig())
-    console = f"{config.address.rstrip('/')}/nights/{run}" if config.address else ""
+    console = f"{config.url}/nights/{run}" if config.url else ""
     links = {
         "console": console,
         "MLflow": config.mlflow or read_tracking_uri(registry.tracking_uri),

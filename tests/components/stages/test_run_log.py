@@ -26,7 +26,7 @@ def workspace(tmp_path):
     yield SimpleNamespace(
         database=database,
         get_output_folder=lambda stage, tenant="": tmp_path / stage / tenant,
-        params=SimpleNamespace(notify=NOTIFY, console=ConsoleConfig(address="https://fleet.example/console/")),
+        params=SimpleNamespace(notify=NOTIFY, console=ConsoleConfig(url="https://fleet.example/console")),
     )
     database.close()
 

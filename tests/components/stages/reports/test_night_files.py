@@ -44,7 +44,7 @@ def test_the_newest_run_is_reported_and_only_a_hundred_files_are_kept(workspace,
 
 def test_links_are_addresses_without_passwords_and_nothing_else(workspace, monkeypatch):
     run = add_night(workspace)
-    config = ConsoleConfig(address="https://fleet.example/console/", prefect="javascript:alert(1)")
+    config = ConsoleConfig(url="https://fleet.example/console", prefect="javascript:alert(1)")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:secret@mlflow.example")
     report = make_report(workspace.database, run, config, None)
     assert dict(report.links) == {
