@@ -1,9 +1,9 @@
 """Products of a frozen model's linear layers on a CPU, with weights that are packed once.
 
 torch packs a layer's weight anew in every product: for a few rows this takes as long as the product itself. oneDNN also
-takes a weight that is packed already. The packed copy is as large as the weight, so it is made only where much memory is
-free. It is used in inference mode alone, as its operators have no gradient, and only while a layer has its own weight.
-Knows modules; does not know models.
+takes a weight that is packed already. The packed copy is as large as the weight, so it is made only where much memory
+is free. It is used in inference mode alone, as its operators have no gradient, and only while a layer has its own
+weight. Knows modules; does not know models.
 """
 
 import platform

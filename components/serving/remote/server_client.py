@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from components.errors import PrefixFleetError
-from components.otel.spans import start_child, start_span
+from components.otel.spans import start_child
 from components.serving.errors import LOGGER_NAME
 from components.serving.remote.orders import check_loaded, make_order, read_refusal, read_reply
 from components.serving.remote.reply_events import ReplyEvent, parse_event

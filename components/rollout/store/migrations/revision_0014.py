@@ -5,6 +5,7 @@ from alembic.operations import Operations
 
 revision = "0014"
 down_revision = "0013"
+kind = "expand"
 
 
 def upgrade(operations: Operations) -> None:

@@ -115,7 +115,9 @@ def test_little_free_memory_leaves_the_model_as_it_is(monkeypatch: pytest.Monkey
     model = make_model()
     bytes_needed = sum(layer.weight.nbytes for layer in (model[0], model[2], model[3]))
     monkeypatch.setattr(
-        psutil, "virtual_memory", lambda: type("Memory", (), {"available": packed_products._FREE_SHARE * bytes_needed - 1})
+        psutil,
+        "virtual_memory",
+        lambda: type("Memory", (), {"available": packed_products._FREE_SHARE * bytes_needed - 1}),
     )
     assert pack_products(model) == 0
     assert "forward" not in vars(model[0])
