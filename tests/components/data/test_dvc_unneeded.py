@@ -1,11 +1,12 @@
 """Which objects may go, over random stores: nothing that is needed, young or another's; and all else."""
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from components.data.dvc_unneeded import StoreContent, choose_unneeded
 
 BEFORE_S = 100.0
+ON_A_BUSY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FILES = [f"{number:02d}" for number in range(12)]
 LISTINGS = [f"l{number}.dir" for number in range(6)]
 
@@ -27,6 +28,7 @@ def remove(content, gone):
     return StoreContent(written_s, {name: files for name, files in content.listings.items() if name not in gone})
 
 
+@ON_A_BUSY_MACHINE
 @given(draw_stores(), names, st.none() | names)
 def test_what_is_needed_young_or_another_s_stays(content, needed, known):
     plan = choose_unneeded(content, needed, BEFORE_S, known=known)
@@ -42,6 +44,7 @@ def test_what_is_needed_young_or_another_s_stays(content, needed, known):
     assert choose_unneeded(remove(content, gone), needed, BEFORE_S, known=known).listings == []
 
 
+@ON_A_BUSY_MACHINE
 @given(draw_stores(), names)
 def test_of_an_own_store_nothing_old_stays_that_nothing_names(content, needed):
     plan = choose_unneeded(content, needed, BEFORE_S)
@@ -52,6 +55,7 @@ def test_of_an_own_store_nothing_old_stays_that_nothing_names(content, needed):
             assert name in named or at >= BEFORE_S
 
 
+@ON_A_BUSY_MACHINE
 @given(draw_stores(), names, names, st.data())
 def test_a_removal_that_was_stopped_anywhere_is_finished_by_the_next(content, needed, known, data):
     plan = choose_unneeded(content, needed, BEFORE_S, known=known)
