@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,40 @@ _WORKER = "worker "
 _PORTS = ("postgresql_port", "s3_port", "mlflow_port", "prefect_port", "serve_port", "ceph_monitor_port")
 
 
-@dataclass(frozen=True)
 class FleetServices:
-    """What clients of the running services need."""
+    """The running services: what their clients need, and how one of them is ended and started again."""
 
-    environment: dict[str, str]
-    """The whole environment of a client's process."""
-    mlflow_database: str
-    """URL of the database below MLflow."""
-    moto_file: Path | None
-    """The file that moto reads at its start, if moto is the S3 server."""
-    list_processes: Callable[[], dict[str, int]]
-    """Return service -> id of its process."""
+    def __init__(self, settings: Any, services: Sequence[Any], table: Any, environment: dict[str, str]) -> None:
+        self._settings, self._table = settings, table
+        self._services = {one.name: one for one in services}
+        self.environment = environment
+        """The whole environment of a client's process."""
+        self.mlflow_database = str(self._services["mlflow"].environment["MLFLOW_BACKEND_STORE_URI"])
+        """URL of the database below MLflow."""
+        self.moto_file = settings.folder / "s3" / "objects.zip" if "s3" in self._services else None
+        """The file that moto reads at its start, if moto is the S3 server."""
+
+    def list_processes(self) -> dict[str, int]:
+        """Return service -> id of its process."""
+        return {name: service.process.pid for name, service in self._table.list_all()}
+
+    def end(self, name: str, number: int | None = None) -> None:
+        """End a service by its stop signal, or by this one, and all its processes."""
+        from infra.services.processes import end_process
+
+        running = self._table.find_running(name)
+        end_process(running.process, running.stop_signal if number is None else number, timeout_s=60.0)
+        self._table.remove(name)
+
+    def start(self, name: str) -> None:
+        """Start a service that was ended, and wait until it is ready."""
+        from infra.services.start import start_services
+
+        start_services(self._settings, [[self._services[name]]], self._table, lambda _: None)
+
+    def get_pid(self, name: str) -> int:
+        """Return the number of a running service's process."""
+        return int(self._table.find_running(name).process.pid)
 
 
 def _leave_unchanged(service: Any, _: int) -> Any:
@@ -53,7 +74,7 @@ def run_fleet_services(
     `change_worker` gets the `Service` of a training worker and its number from 0, and returns what is started instead.
     """
     sys.path.insert(0, str(PROJECT))
-    from infra.services.addresses import get_mlflow_database, make_client_environment
+    from infra.services.addresses import make_client_environment
     from infra.services.catalogue import list_services
     from infra.services.process_table import ProcessTable
     from infra.services.secret_file import read_secrets
@@ -73,12 +94,7 @@ def run_fleet_services(
     try:
         start_services(settings, started, table, lambda line: print(line, file=sys.stderr, flush=True))
         environment = make_client_environment(settings, secrets, folder / "prefect")
-        moto_file = settings.folder / "s3" / "objects.zip" if any(one.name == "s3" for one in waves[0]) else None
-
-        def list_processes() -> dict[str, int]:
-            return {name: service.process.pid for name, service in table.list_all()}
-
-        yield FleetServices(environment, get_mlflow_database(settings, secrets), moto_file, list_processes)
+        yield FleetServices(settings, [one for wave in started for one in wave], table, environment)
     finally:
         stop_services(table, lambda _: None)
 

@@ -27,20 +27,24 @@ def make_fleet_state(
     originals: int,
     mlflow_database: str,
     store_files: Callable[[Iterable[tuple[str, bytes]]], None],
+    choose_original: Callable[[str], str] | None = None,
 ) -> None:
     """Train, evaluate, judge and register the first tenants, copy the others, and record all in DVC.
 
     `mlflow_database`: URL of the database below MLflow. `store_files` gets URI and content of what the copies have in
-    MLflow's store.
+    MLflow's store. `choose_original` returns the first tenant that a tenant is a copy of; None: they take turns.
     """
     real, others = tenants[:originals], tenants[originals:]
     for stage in (train, evaluate, gate):
         raise_on_failures(stage.run(workspace, real))
     versions, failures = register.register(workspace, plan(workspace, real).collect_fingerprints())
     raise_on_failures(failures)
-    register.roll_out(workspace, versions, [])
+    if missing := {*real} - {*versions}:
+        raise SystemExit(f"the gate rejected {sorted(missing)}: the first state needs all of {', '.join(real)}")
+    raise_on_failures(register.roll_out(workspace, versions, [])[1])
     if others:
-        _copy_tenants(workspace, real, others, mlflow_database, store_files)
+        turns = {tenant: real[number % len(real)] for number, tenant in enumerate(others, 1)}
+        _copy_tenants(workspace, real, others, mlflow_database, store_files, choose_original or turns.__getitem__)
     dataset.gather_results(workspace)
     gate.gather_results(workspace)
     dataset.commit_to_dvc(workspace)
@@ -52,9 +56,10 @@ def _copy_tenants(
     others: Sequence[str],
     mlflow_database: str,
     store_files: Callable[[Iterable[tuple[str, bytes]]], None],
+    choose_original: Callable[[str], str],
 ) -> None:
     copies = [
-        copy_results(workspace, real[number % len(real)], item, number)
+        copy_results(workspace, choose_original(item.tenant), item, number)
         for number, item in enumerate(plan(workspace, others).items, 1)
     ]
     workspace.save_digests()

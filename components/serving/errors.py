@@ -74,9 +74,12 @@ def make_unavailable_error(wanted: str, got: str) -> RefusalError:
 
 
 def log_server_error(problem: Exception) -> None:
-    """Log an error of the server in full; do nothing for an error of the client."""
+    """Log an error of the server in full; do nothing for an error of the client.
+
+    The log leaves out repetitions of the same text, which come with every request while a service is away.
+    """
     if isinstance(problem, SERVER_ERRORS):
-        logging.getLogger(LOGGER_NAME).error("%s: %s", type(problem).__name__, problem)
+        logging.getLogger(f"{LOGGER_NAME}.services").error(f"{type(problem).__name__}: {problem}")
     elif to_refusal(problem).status == 500:
         logging.getLogger(LOGGER_NAME).error("an internal error: %s", type(problem).__name__, exc_info=problem)
 

@@ -55,7 +55,7 @@ def read_to_end(client: socket.socket) -> bytes:
 @contextmanager
 def run_in_thread(service: Service, waiting_connections: int = 0) -> Iterator[RunningServer]:
     """Run the server of these parts until the end of the block; so many connections are made before it accepts any."""
-    names = ("uvicorn", "asyncio", LOGGER_NAME, f"{LOGGER_NAME}.connections")
+    names = ("uvicorn", "asyncio", LOGGER_NAME, f"{LOGGER_NAME}.connections", f"{LOGGER_NAME}.services")
     loggers = {name: logging.getLogger(name) for name in names}
     kept = {name: (one.handlers[:], one.level, one.propagate) for name, one in loggers.items()}
     with socket.create_server(("127.0.0.1", 0)) as listener:

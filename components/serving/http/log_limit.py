@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 WINDOW_SECONDS = 60.0
 LINES_PER_WINDOW = 5
+MOST_MESSAGES = 1000
 
 
 class LogLimit(logging.Filter):
     """Passes a message at most 5 times a minute; the next one after that says how many were left out.
 
-    Messages are the same if their text before formatting is the same.
+    Messages are the same if the first 200 characters of their text before formatting are. It remembers 1,000 of them.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -28,5 +29,7 @@ class LogLimit(logging.Filter):
             if count > LINES_PER_WINDOW:
                 record.msg = f"{record.msg} ({count - LINES_PER_WINDOW} more in the last minutes)"
             started_s, count = now_s, 0
+        if message not in self._windows and len(self._windows) >= MOST_MESSAGES:
+            del self._windows[next(iter(self._windows))]
         self._windows[message] = started_s, count + 1
         return count < LINES_PER_WINDOW

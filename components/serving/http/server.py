@@ -235,6 +235,7 @@ def _make_log_config() -> dict[str, Any]:
                 ("uvicorn", "WARNING", "limited"),
                 ("asyncio", "WARNING", "limited"),
                 (f"{LOGGER_NAME}.connections", "WARNING", "limited"),
+                (f"{LOGGER_NAME}.services", "ERROR", "limited"),
                 (LOGGER_NAME, "INFO", "stderr"),
             )
         },

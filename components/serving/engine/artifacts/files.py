@@ -8,12 +8,13 @@ know how a delta is used.
 
 import logging
 import re
+import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from components.errors import ArtifactError, PrefixFleetError, RegistryError
+from components.errors import ArtifactError, PrefixFleetError, RegistryError, WorkspaceError
 from components.model.base.load import Base
 from components.model.delta import Delta
 from components.registry.artifact import load_artifact
@@ -143,13 +144,32 @@ class ArtifactFiles:
             got = f"a store that has failed, and another retry in progress: {self.store_error}"
             raise RegistryError(_describe(artifact), got, _RETRY_FIX)
         try:
-            fetched = self._call_source(folder, artifact)
+            return self._fetch_and_keep(folder, artifact)
+        except WorkspaceError as problem:
+            self.remove(artifact.sha256)
+            try:
+                return self._fetch_without_keeping(artifact, problem)
+            except WorkspaceError:
+                self.failed_artifact, self.store_error = artifact, str(problem)
+                raise
         finally:
             if has_failed:
                 self._retry_lock.release()
+
+    def _fetch_and_keep(self, folder: Path, artifact: ArtifactRef) -> "Verified":
+        fetched = self._call_source(folder, artifact)
         verified = _load_verified(fetched, artifact, self._base)
         if fetched == folder:
             self._record(artifact.sha256, artifact.tenant)
+        return verified
+
+    def _fetch_without_keeping(self, artifact: ArtifactRef, problem: WorkspaceError) -> "Verified":
+        """Load an artifact that the disk does not take, because it is full for example, from a temporary folder."""
+        if self._base.device.type == "meta":  # engines elsewhere read the files from the folder
+            raise problem
+        with tempfile.TemporaryDirectory(prefix="prefixfleet-") as scratch:
+            verified = _load_verified(self._call_source(Path(scratch) / "artifact", artifact), artifact, self._base)
+        logging.getLogger(__name__).warning("%s answers, but is not kept on disk: %s", _describe(artifact), problem)
         return verified
 
     def _call_source(self, folder: Path, artifact: ArtifactRef) -> Path:
@@ -157,6 +177,8 @@ class ArtifactFiles:
             fetched = self._source.fetch(artifact, folder)
         except ArtifactError:
             self.failed_artifact, self.store_error = None, ""
+            raise
+        except WorkspaceError:  # this machine's disk, not the store
             raise
         except PrefixFleetError as problem:
             self.failed_artifact, self.store_error = artifact, str(problem)

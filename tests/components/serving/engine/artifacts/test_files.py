@@ -180,3 +180,30 @@ def test_a_failed_store_that_hangs_blocks_one_thread_only(
         assert "another retry in progress" in str(refused[0])
         assert from_disk.tenant == kept.tenant
         assert store.fetches.total() == 3
+
+
+def test_on_a_full_disk_an_artifact_is_loaded_without_being_kept_and_the_store_is_not_blamed(
+    store: Any, add_tenants: Any, open_cache: Any, acquire_all: Any, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = add_tenants(2)
+    real, full = store.fetch, [folder]
+
+    def fetch(artifact: Any, place: Path) -> Path:
+        fetched: Path = real(artifact, place)
+        if any(one in fetched.parents for one in full):
+            raise WorkspaceError("to write", "No space left on device", "free space on this disk and run again")
+        return fetched
+
+    store.fetch = fetch
+    with open_cache() as cache:
+        (loaded,) = acquire_all(cache, first)
+        assert loaded.tenant == first.tenant
+        assert (cache.store_error, list(folder.iterdir())) == ("", [])
+        assert "is not kept on disk: wanted to write; got No space left on device" in caplog.text
+        full.append(Path("/"))
+        (refused,) = acquire_all(cache, second)
+        assert isinstance(refused, WorkspaceError)
+        assert "No space left" in cache.store_error
+        full.clear()
+        assert not isinstance(acquire_all(cache, second)[0], Exception)
+        assert (cache.store_error, [one.name for one in folder.iterdir()]) == ("", [second.sha256])
