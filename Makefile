@@ -127,7 +127,11 @@ image: setup ## build the container image by docker, podman or buildah; IMAGE="-
 check-image: setup ## build the image and run it without root and with a read-only root; IMAGE=--stand-in: by root without a registry
 	$(BIN)/python -m infra.images check $(IMAGE)
 
-sbom: setup ## write the software bill of materials of what the product runs with, into out/packages
+.venv-sbom/bin/cyclonedx-py:
+	"$(PYTHON)" -m venv .venv-sbom
+	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+
+sbom: setup .venv-sbom/bin/cyclonedx-py ## write the software bill of materials of what the product runs with, into out/packages
 	$(BIN)/python -m infra.packages sbom
 
 AUDIT ?=

@@ -28,8 +28,8 @@ def pack_products(model: nn.Module) -> int:
 
     Returns 0, and changes nothing, if the layers are not on a CPU that has these operators, or memory is short.
     """
-    layers = [module for module in model.modules() if _can_be_packed(module)]
-    size = sum(layer.weight.nbytes for layer in layers)
+    layers: list[Any] = [module for module in model.modules() if _can_be_packed(module)]
+    size: int = sum(layer.weight.nbytes for layer in layers)
     if size * _FREE_SHARE > psutil.virtual_memory().available:
         return 0
     for layer in layers:
@@ -39,9 +39,8 @@ def pack_products(model: nn.Module) -> int:
 
 def count_packed_bytes(model: nn.Module) -> int:
     """Return the bytes of the weights that `pack_products` lets pack, whether they are packed yet or not."""
-    return sum(
-        module.weight.nbytes for module in model.modules() if "forward" in vars(module) and _can_be_packed(module)
-    )
+    modules: list[Any] = list(model.modules())
+    return sum(one.weight.nbytes for one in modules if "forward" in vars(one) and _can_be_packed(one))
 
 
 def _can_be_packed(module: Any) -> bool:
@@ -54,7 +53,8 @@ def _can_be_packed(module: Any) -> bool:
 
 
 def _is_supported(dtype: torch.dtype) -> bool:
-    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
+    has_operators: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not has_operators or platform.machine() not in ("x86_64", "AMD64"):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
@@ -81,7 +81,7 @@ class _PackedProduct:
         return {"_layer": self._layer, "_source": None, "_version": 0, "_packed": None}
 
     def _fits(self, x: Tensor) -> bool:
-        weight = self._layer.weight
+        weight: Tensor = self._layer.weight
         has_own_weight = weight is self._source and weight._version == self._version
         return has_own_weight and x.dtype == weight.dtype and x.shape[:-1].numel() >= _LEAST_ROWS[x.dtype]
 
