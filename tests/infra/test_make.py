@@ -111,7 +111,7 @@ def test_a_failed_installation_makes_setup_fail(checkout):
     assert not (checkout / ".venv/.installed").exists()
 
 
-CI_TARGETS = ["test", "test-slow", "check", "setup-vllm", "test-vllm"]
+CI_TARGETS = ["test", "test-slow", "check", "sbom", "setup-vllm", "test-vllm"]
 
 
 def run_ci(folder: Path, failing: str | None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -122,7 +122,7 @@ def run_ci(folder: Path, failing: str | None, **environment: str) -> subprocess.
     return run(str(folder / ".ci/run"), cwd=ROOT, **environment)
 
 
-@pytest.mark.parametrize("failing", [None, "test", "test-slow", "check", "test-vllm"])
+@pytest.mark.parametrize("failing", [None, "test", "test-slow", "check", "sbom", "test-vllm"])
 def test_ci_runs_all_targets_and_fails_if_any_fails(tmp_path, failing):
     result = run_ci(tmp_path, failing)
     assert (result.returncode != 0) == (failing is not None)
