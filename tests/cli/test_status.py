@@ -59,6 +59,7 @@ def test_only_named_tenants_and_states_are_shown_and_unknown_ones_are_errors(cal
 
 def test_a_terminal_shows_fifty_tenants_unless_all_are_asked_for(monkeypatch, capsys):
     from cli import status as command
+    from components.config import Params
     from components.stages.reports import fleet_status
     from components.stages.reports import status as stage
 
@@ -81,6 +82,7 @@ def test_a_terminal_shows_fifty_tenants_unless_all_are_asked_for(monkeypatch, ca
     ]
     monkeypatch.setattr(stage, "read_status", lambda *_: fleet_status.FleetStatus(rows, []))
     monkeypatch.setattr("components.stages.workspace.Workspace.__init__", lambda *_, **__: None)
+    monkeypatch.setattr("components.stages.workspace.Workspace.params", Params(base={"path": "base"}))
     context = type("Context", (), {"obj": None})()
     command.status(context)
     assert capsys.readouterr().out.count("healthy") == 1998  # a pipe gets all

@@ -23,6 +23,7 @@ from components.stages import evaluate, gate, register, train
 from components.stages.outcome import raise_on_failures
 from components.stages.plan import plan
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.cycle import run_cycle
 from components.stages.workspace import Workspace
 
@@ -111,7 +112,8 @@ def test_the_aliases_are_read(unchanged: OldWorkspace) -> None:
 def test_the_ledger_and_the_trial_are_read(unchanged: OldWorkspace) -> None:
     for tenant in TENANTS:
         lines = unchanged.run("history", tenant, "--json").splitlines()
-        assert [json.loads(line) for line in lines] == unchanged.expected["history"][tenant]
+        expected = [{**one, "origin": ""} for one in unchanged.expected["history"][tenant]]
+        assert [json.loads(line) for line in lines] == expected
     state = read_state(unchanged.workspace.database, "alder")
     assert (state.champion, state.challenger, bool(state.paused_s)) == ("1", "2", True)
 
@@ -158,11 +160,11 @@ def test_the_tuning_study_is_continued(old: OldWorkspace) -> None:
 
 
 def test_a_trial_goes_on_after_its_pause(old: OldWorkspace) -> None:
-    manual.hold(old.workspace, "alder", "resume", by="ada")
+    manual.hold(old.workspace, "alder", "resume", by=Actor("ada"))
     results, failures = run_cycle(old.workspace)
     assert failures == []
     assert [(one.tenant, one.action, one.challenger) for one in results] == [("alder", "wait", "2")]
-    assert manual.roll_back(old.workspace, "alder", by="ada") == ("2", "1")
+    assert manual.roll_back(old.workspace, "alder", by=Actor("ada")) == ("2", "1")
     assert old.workspace.registry.find_aliases("alder") == {"champion": "1"}
 
 
@@ -177,7 +179,7 @@ def test_retraining_registers_a_further_version_that_can_be_rolled_back(old: Old
     versions, failures = register.register(old.workspace, fingerprints)
     promoted, more = register.roll_out(old.workspace, versions, ["birch"])
     assert (failures, more, promoted) == ([], [], {"birch": "3"})
-    assert manual.roll_back(old.workspace, "birch", by="ada") == ("3", "1")
+    assert manual.roll_back(old.workspace, "birch", by=Actor("ada")) == ("3", "1")
     moves = [(one.action, one.from_version, one.to_version) for one in read_history(old.workspace.database, "birch")]
     assert moves == [
         ("promote", "", "1"),

@@ -7,6 +7,7 @@ from components.errors import OwnershipError, RegistryError
 from components.rollout.store.ledger import read_history
 from components.stages import register
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.rollout.cycle import run_cycle
 from components.stages.workspace import Workspace
 
@@ -47,7 +48,7 @@ def test_a_workspace_whose_tenant_was_taken_over_is_told_in_every_cycle(fleet, o
     fleet.register("birch", owner=fleet.workspace.registry.ownership.owner)
     fleet.set_aliases("birch", champion="1")
     assert fleet.run_cycle() == ([], [])
-    assert [one.version for one in manual.adopt(other, "alder", "ada")] == ["1"]
+    assert [one.version for one in manual.adopt(other, "alder", Actor("ada"))] == ["1"]
     assert manual.hold(other, "alder", "pin").pinned
     assert next((one.by, one.action) for one in read_history(other.database, "alder")) == ("ada", "adopt")
     results, (failure,) = fleet.run_cycle()
@@ -55,7 +56,7 @@ def test_a_workspace_whose_tenant_was_taken_over_is_told_in_every_cycle(fleet, o
     assert other.registry.ownership.owner in failure.detail
     assert manual.hold(fleet.workspace, "birch", "pin").pinned
     with pytest.raises(RegistryError, match="none"):
-        manual.adopt(other, "alder", "ada")
+        manual.adopt(other, "alder", Actor("ada"))
 
 
 def test_a_version_that_is_not_ours_is_not_promoted(make_fleet):
