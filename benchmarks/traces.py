@@ -10,20 +10,16 @@ while it is off is the difference from an earlier revision: `benchmarks/against_
 
 import argparse
 import asyncio
-import multiprocessing
 import os
-import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing.connection import Connection
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from contenders.serving import LoadAnswers, answer_all, make_engine_ask
 from harness.options import fill_options, format_spread, make_bases, make_parser
 from harness.request_load import RequestLoad, StoredArtifactSource, write_artifacts
+from harness.trace_collectors import listen_silently, run_collector
 from harness.training_examples import count_tokens, draw_examples
 from harness.workspaces import make_tenant_ids
 
@@ -49,7 +45,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, help="requests of a round")
     options = fill_options(parser.parse_args(), PRESETS)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with make_bases(options) as folders, _run_collector() as url, _listen_silently() as silent:
+    with make_bases(options) as folders, run_collector() as url, listen_silently() as silent:
         for folder in folders:
             with tempfile.TemporaryDirectory() as scratch:
                 _measure(folder, Path(scratch), options, {OFF: "", ON: url, DOWN: silent})
@@ -107,45 +103,6 @@ def _run_round(engine: BatchEngine, requests: list[GenerationRequest], in_flight
         return answers
     finally:
         del os.environ["PREFIXFLEET_OTEL"]
-
-
-@contextmanager
-def _run_collector() -> Iterator[str]:
-    """Run a collector in a process of its own that forgets what it takes."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there,), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{here.recv()}"
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve(pipe: Connection) -> None:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        pipe.send(server.server_address[1])
-        server.serve_forever()
-
-
-@contextmanager
-def _listen_silently() -> Iterator[str]:
-    """Take connections and answer nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def test_a_rejection_is_told_by_exit_code_output_state_event_ledger_and_table(ma
     root = make_checkout(
         ("alder",),
         gate={"floors": {"bleu": 101.0}},
-        console={"address": "https://fleet.example/console"},
+        console={"url": "https://fleet.example/console"},
         notify={"webhooks": [{"name": "crm", "url": told.url, "secret": "block:crm-key"}]},
     )
     result = call(root, "retrain")

@@ -187,6 +187,7 @@ MOVE = """
 from pathlib import Path
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store  # once, not in each fork
 from components.stages.rollout import manual
+from components.stages.rollout.actors import Actor
 from components.stages.workspace import Workspace
 
 def run(root, tenant, move):
