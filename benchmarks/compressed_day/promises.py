@@ -122,6 +122,7 @@ def judge_feedback(day: Day, records: FleetRecords) -> Promise:
 def judge_versions(day: Day, records: FleetRecords, verified: str) -> Promise:
     """MLflow's versions have no gap, no version is registered twice, and the ledger's champion is MLflow's.
 
+    A tenant with new data has a version of them, or an entry that the gate rejected it.
     Copied tenants of the first state have no line in the ledger before their first move; their champion is version 1.
     """
     broken = [] if verified == "" else [verified]
@@ -132,8 +133,9 @@ def judge_versions(day: Day, records: FleetRecords, verified: str) -> Promise:
         named = [one.to_version for one in records.get_moves(tenant) if one.action in _CHAMPION_MOVES]
         if (named or ["1"])[-1] != records.champions.get(tenant):
             broken.append(f"{tenant}: champion {records.champions.get(tenant)} in MLflow, {named[-1:]} in the ledger")
+    rejected = {one.tenant for one in records.history if one.action == "reject"}
     for tenant in (*day.changed, *day.evening):
-        if len(records.versions.get(tenant, {})) < 2:
+        if len(records.versions.get(tenant, {})) < 2 and tenant not in rejected:
             broken.append(f"{tenant}: no version of its new data")
     count = sum(map(len, records.versions.values()))
     return Promise(

@@ -106,6 +106,8 @@ def test_a_gap_in_versions_and_a_champion_that_the_ledger_does_not_name_are_foun
     assert not judge_versions(make_day(), make_records(first, champion="2", versions=("1", "2")), "").is_kept
     assert not judge_versions(make_day(), make_records(first, versions=("1", "3")), "").is_kept
     assert not judge_versions(make_day(changed=["tenant-00000"]), make_records(first), "").is_kept
+    rejection = make_move("reject", "1", "1", "BLEU is below the champion's")
+    assert judge_versions(make_day(changed=["tenant-00000"]), make_records(first, rejection), "").is_kept
 
 
 def test_a_bad_version_must_have_been_tried_and_taken_back_for_its_feedback() -> None:
