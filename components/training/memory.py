@@ -5,15 +5,13 @@ Knows sizes; does not know steps.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
-import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from components.config import EngineConfig
 from components.data.pairs import TokenizedPair, count_pair_tokens
+from components.model.base.free_memory import read_free_bytes
 from components.model.base.load import Base
 from components.model.base.quantization import list_stored_tensors
 from components.model.delta import Delta
@@ -27,7 +25,6 @@ _PASS_SHARE, _TENANT_SHARE = 0.5, 0.25
 """Shares of the free memory: for the tensors that a pass keeps, and for the tenants' own tensors."""
 TRAINED_COPIES, MADE_COPIES = 4, 2
 """Copies in float32: of a parameter (itself, gradient, two Adam moments), of a delta (the best one, the pass's one)."""
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +43,6 @@ class MemoryBudget:
         free /= engine.processes * count_ranks() if base.device.type == "cpu" else 1
         fits = int(_PASS_SHARE * free / run_on_all_ranks(measure_token_bytes, base))
         return cls(max(1, min(engine.train_tokens, fits)), _TENANT_SHARE * free)
-
-
-def read_free_bytes(device: torch.device) -> float:
-    """Return the free memory of a GPU; on a CPU that of the machine or of the process's control group, if lower."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    free = float(psutil.virtual_memory().available)
-    try:
-        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-    except OSError:
-        return free
-    return free if limit == "max" else min(free, float(limit) - float(used))
 
 
 def estimate_tenant_bytes(module: TrainableDelta, train: Sequence[TokenizedPair]) -> float:

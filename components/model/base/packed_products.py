@@ -9,10 +9,10 @@ weight. Knows modules; does not know models.
 import platform
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor, nn
 
+from components.model.base.free_memory import read_free_bytes
 from components.model.base.out_of_memory import is_out_of_memory
 
 _FREE_SHARE = 4
@@ -30,7 +30,7 @@ def pack_products(model: nn.Module) -> int:
     """
     layers: list[Any] = [module for module in model.modules() if _can_be_packed(module)]
     size: int = sum(layer.weight.nbytes for layer in layers)
-    if size * _FREE_SHARE > psutil.virtual_memory().available:
+    if size * _FREE_SHARE > read_free_bytes(torch.device("cpu")):
         return 0
     for layer in layers:
         layer.forward = _PackedProduct(layer)
@@ -40,7 +40,7 @@ def pack_products(model: nn.Module) -> int:
 def count_packed_bytes(model: nn.Module) -> int:
     """Return the bytes of the weights that `pack_products` lets pack, whether they are packed yet or not."""
     modules: list[Any] = list(model.modules())
-    return sum(one.weight.nbytes for one in modules if "forward" in vars(one) and _can_be_packed(one))
+    return sum(one.weight.nbytes for one in modules if isinstance(vars(one).get("forward"), _PackedProduct))
 
 
 def _can_be_packed(module: Any) -> bool:

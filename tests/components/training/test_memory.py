@@ -4,20 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
+from control_group import write_limits
 from peak_memory import measure_peak_bytes
 from plain_paths import turn_off_unless
 
 from components.config import EngineConfig
 from components.data.pairs import TokenizedPair
+from components.model.base import free_memory
 from components.model.base.load import Base
 from components.model.delta import Delta
 from components.model.prefix.initialization import make_random_prefix
-from components.training import memory
 from components.training.loop import train_alone, train_together
-from components.training.memory import MemoryBudget, estimate_tenant_bytes, measure_token_bytes, read_free_bytes
+from components.training.memory import MemoryBudget, estimate_tenant_bytes, measure_token_bytes
 from components.training.objective import StepDeltas, TrainingExample
 from components.training.run import TenantRun, TrainingJob
 
@@ -64,24 +64,6 @@ def test_the_estimate_for_a_tenant_is_near_its_use(base: Base, job_of: JobOf, va
     assert own(run) <= estimate_tenant_bytes(job.module, job.train) < 2 * own(run)
 
 
-def limits(folder: Path, **values: str) -> Path:
-    for name, value in values.items():
-        (folder / name.replace("_", ".")).write_text(f"{value}\n")
-    return folder
-
-
-def test_free_memory_is_what_the_control_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = float(psutil.virtual_memory().total)
-    monkeypatch.setattr(memory, "_CGROUP", limits(tmp_path, memory_max="5000000", memory_current="2000000"))
-    assert read_free_bytes(CPU) == 3_000_000
-    limits(tmp_path, memory_max="max")
-    assert 3_000_000 < read_free_bytes(CPU) <= there
-    limits(tmp_path, memory_max=str(10**18))
-    assert 3_000_000 < read_free_bytes(CPU) <= there
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "none")
-    assert 3_000_000 < read_free_bytes(CPU) <= there
-
-
 def test_the_budget_is_the_smaller_of_the_setting_and_the_free_memory(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,9 +74,11 @@ def test_the_budget_is_the_smaller_of_the_setting_and_the_free_memory(
     tight = MemoryBudget.estimate(base, EngineConfig(memory_gb=300 * token / gib))
     assert (tight.pass_tokens, tight.tenant_bytes) == (150, pytest.approx(75 * token))
     assert MemoryBudget.estimate(base, EngineConfig(memory_gb=300 * token / gib, train_tokens=99)).pass_tokens == 99
-    monkeypatch.setattr(memory, "_CGROUP", limits(tmp_path, memory_max=str(int(800 * token)), memory_current="0"))
+    monkeypatch.setattr(
+        free_memory, "_CGROUP", write_limits(tmp_path, memory_max=str(int(800 * token)), memory_current="0")
+    )
     assert MemoryBudget.estimate(base, EngineConfig()).pass_tokens in (399, 400)
-    limits(tmp_path, memory_current=str(10**12))
+    write_limits(tmp_path, memory_current=str(10**12))
     assert MemoryBudget.estimate(base, EngineConfig()).pass_tokens == 1
 
 

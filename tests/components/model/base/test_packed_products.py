@@ -3,7 +3,6 @@
 import copy
 import pickle
 
-import psutil
 import pytest
 import torch
 from torch import nn
@@ -115,9 +114,7 @@ def test_little_free_memory_leaves_the_model_as_it_is(monkeypatch: pytest.Monkey
     model = make_model()
     bytes_needed = sum(layer.weight.nbytes for layer in (model[0], model[2], model[3]))
     monkeypatch.setattr(
-        psutil,
-        "virtual_memory",
-        lambda: type("Memory", (), {"available": packed_products._FREE_SHARE * bytes_needed - 1}),
+        packed_products, "read_free_bytes", lambda _device: packed_products._FREE_SHARE * bytes_needed - 1
     )
     assert pack_products(model) == 0
     assert "forward" not in vars(model[0])
