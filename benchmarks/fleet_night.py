@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,19 @@ def main() -> None:
     with make_scratch() as scratch:
         for count in chosen.tenants:
             folder = (chosen.keep or scratch) / str(count)
-            if not (folder / _FINISHED).exists():
-                _make_first_state(folder, make_tenant_ids(count), chosen)
-            if not chosen.make:
-                _print_night(_measure(folder, count, min(chosen.changed, count // 2), chosen))
+            # A process of its own for each size: clients of a store are cached by process, and each size has its own.
+            process = get_context("spawn").Process(target=_run_size, args=(folder, count, chosen))
+            process.start()
+            process.join()
+            if process.exitcode:
+                raise SystemExit(process.exitcode)
+
+
+def _run_size(folder: Path, count: int, chosen: argparse.Namespace) -> None:
+    if not (folder / _FINISHED).exists():
+        _make_first_state(folder, make_tenant_ids(count), chosen)
+    if not chosen.make:
+        _print_night(_measure(folder, count, min(chosen.changed, count // 2), chosen))
 
 
 def _print_night(night: NightResult) -> None:

@@ -6,8 +6,8 @@ Every tenant has `--each` requests in flight, decoded greedily; an answer has as
 the base ends it earlier. PrefixFleet answers at least `--requests` requests. The others answer `--sample` of them, from
 whose times the waiting times of their clients are computed. `one tenant` has the same requests, all of one tenant: the
 difference is the cost of different prefixes. `--http` adds a real server with its registry, `--vllm PYTHON` vLLM with
-the plugin of integrations/vllm, from an environment of its own; all its requests are there at once, so its waiting
-times mean nothing. In float32 all contenders must give the same texts.
+the plugin of integrations/vllm, from an environment of its own; all its requests are there at once and none is
+streamed, so its waiting times mean nothing, and it is compared with PrefixFleet given the same. In float32 all contenders must give the same texts.
 
 The second part measures swaps to new versions that are not loaded, while up to 32 tenants are served, alternately with
 the same requests without swaps. The third part measures memory: `--registered` artifacts, memory for `--resident` of
@@ -37,6 +37,7 @@ from components.config import BaseConfig
 from components.model.base.load import load_base
 
 OURS, ALONE, HTTP = "PrefixFleet", "PrefixFleet, one tenant", "PrefixFleet, HTTP"
+AT_ONCE = "PrefixFleet, all at once"
 BATCHES, PEFT = "a batch per tenant", "peft, adapter per request"
 VLLM = "vLLM, no HTTP"
 SMALL_PRESET = {"shape": ["tiny"], "requests": 16, "sample": 4, "rounds": 1, "rows": 8, "swaps": 2}
@@ -125,6 +126,7 @@ def _compare_contenders(load: RequestLoad, options: argparse.Namespace, source_t
 
         contenders[HTTP] = Contender(run_over_http, (load, parts, options.rounds), count)
     if options.vllm:
+        contenders[AT_ONCE] = Contender(serving.run_prefixfleet, (load, parts, options.rounds, False, True), count)
         arguments = (load, parts, options.rounds, options.vllm, options.prefix_length)
         contenders[VLLM] = Contender(run_vllm, arguments, count)
     outcomes = run_alternately(contenders)
@@ -133,8 +135,9 @@ def _compare_contenders(load: RequestLoad, options: argparse.Namespace, source_t
         f"{OURS} / it"
     )
     for index, part in enumerate(parts):
-        ours: list[LoadAnswers] = outcomes[OURS].facts["results"][index :: len(parts)]
         for name, outcome in outcomes.items():
+            peer = outcomes[AT_ONCE if name == VLLM else OURS]
+            ours: list[LoadAnswers] = peer.facts["results"][index :: len(parts)]
             theirs: list[LoadAnswers] = outcome.facts["results"][index :: len(parts)]
             ratios = [_compute_rate(our) / _compute_rate(their) for our, their in zip(ours, theirs, strict=True)]
             rates = format_spread([_compute_rate(one) for one in theirs], ",.0f")

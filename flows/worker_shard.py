@@ -13,7 +13,7 @@ from threading import Event, Thread
 
 import httpx
 from prefect import flow, runtime
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Failed
@@ -115,35 +115,35 @@ class _Watch:
 
     def run(self, stop: Event) -> None:
         count = 0
-        while not stop.wait(_WATCH_S):
-            count += 1
-            self.is_orphaned = os.getppid() != self._starter
-            with suppress(httpx.HTTPError):
-                self.cancelled_by = self._find_cancelled(with_parent=count % _PARENT_WATCHES == 0)
-            if self.is_orphaned or self.cancelled_by:
-                stop.set()
+        with get_client(sync_client=True) as client:  # one for all looks: a new one reads the certificates again
+            while not stop.wait(_WATCH_S):
+                count += 1
+                self.is_orphaned = os.getppid() != self._starter
+                with suppress(httpx.HTTPError):
+                    self.cancelled_by = self._find_cancelled(client, with_parent=count % _PARENT_WATCHES == 0)
+                if self.is_orphaned or self.cancelled_by:
+                    stop.set()
 
-    def _find_cancelled(self, *, with_parent: bool) -> str:
-        state = _read_state(self._run_id)
+    def _find_cancelled(self, client: SyncPrefectClient, *, with_parent: bool) -> str:
+        state = _read_state(client, self._run_id)
         if state in _STOP_STATES:
             return f"this run is {state.value.lower()}"
         if (
             with_parent
             and self._parent_id
-            and _read_state(self._parent_id) in (StateType.CANCELLING, StateType.CANCELLED)
+            and _read_state(client, self._parent_id) in (StateType.CANCELLING, StateType.CANCELLED)
         ):
             return "the run that sent this shard is cancelled"
         return ""
 
 
-def _read_state(run_id: str | None) -> StateType:
+def _read_state(client: SyncPrefectClient, run_id: str | None) -> StateType:
     """Return the type of a run's state; a run that was deleted counts as cancelled."""
-    with get_client(sync_client=True) as client:
-        try:
-            response = client.request("GET", "/flow_runs/{id}", path_params={"id": run_id})
-        except ObjectNotFound:
-            return StateType.CANCELLED
-        return StateType(response.json()["state_type"])
+    try:
+        response = client.request("GET", "/flow_runs/{id}", path_params={"id": run_id})
+    except ObjectNotFound:
+        return StateType.CANCELLED
+    return StateType(response.json()["state_type"])
 
 
 def _tell_stopped(exchange: str, shard: str) -> None:

@@ -61,12 +61,21 @@ class LoadAnswers:
 
 
 def run_prefixfleet(
-    wait_for_turn: WaitForTurn, load: RequestLoad, parts: Sequence[LoadLevel], rounds: int, single_tenant: bool
+    wait_for_turn: WaitForTurn,
+    load: RequestLoad,
+    parts: Sequence[LoadLevel],
+    rounds: int,
+    single_tenant: bool,
+    at_once: bool = False,
 ) -> dict[str, Any]:
-    """Measure the engine with all artifacts loaded; with `single_tenant` all requests are of the first tenant."""
+    """Measure the engine with all artifacts loaded.
+
+    With `single_tenant` all requests are of the first tenant. With `at_once` all are there at the start, and none is
+    streamed.
+    """
     base = load.load_base()
     loaded_bytes = reset_peak_memory(base.model)
-    most = max(part.in_flight for part in parts)
+    most = max(part.request_count if at_once else part.in_flight for part in parts)
     limits = EngineLimits(rows=load.rows, queue=2 * most, tenant_queue=2 * most)
     results = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -76,9 +85,10 @@ def run_prefixfleet(
         for _ in range(rounds):
             for part in parts:
                 tenants = 1 if single_tenant else part.tenants
-                requests = [load.make_request(number, tenants) for number in range(part.request_count)]
+                numbers, in_flight = range(part.request_count), part.request_count if at_once else part.in_flight
+                requests = [load.make_request(number, tenants, is_streamed=not at_once) for number in numbers]
                 asyncio.run(_load_artifacts(engine, requests))
-                results.append(asyncio.run(answer_all(make_engine_ask(engine), requests, part.in_flight)))
+                results.append(asyncio.run(answer_all(make_engine_ask(engine), requests, in_flight)))
                 wait_for_turn()
         asyncio.run(engine.drain())
     return {"results": results, "loaded_bytes": loaded_bytes}

@@ -38,11 +38,14 @@ class RequestLoad:
     rows: int
     """Number of rows that PrefixFleet computes in one step."""
 
-    def make_request(self, number: int, tenants: int) -> GenerationRequest:
+    def make_request(self, number: int, tenants: int, *, is_streamed: bool = True) -> GenerationRequest:
         """Return request `number` of a load of this many tenants."""
         index = number % len(self.texts)
         return GenerationRequest(
-            self.artifacts[number % tenants], self.texts[index], max_tokens=self.max_new_tokens[index]
+            self.artifacts[number % tenants],
+            self.texts[index],
+            max_tokens=self.max_new_tokens[index],
+            is_streamed=is_streamed,
         )
 
     def load_base(self) -> Base:

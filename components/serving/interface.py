@@ -71,6 +71,8 @@ class GenerationRequest:
     log probabilities."""
     guidance: float = 1.0
     controls: TokenControls = TokenControls()
+    is_streamed: bool = True
+    """Whether each piece is wanted as soon as it is there; otherwise, after the first one, several come together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from flows import worker_shard
 def run(monkeypatch, tmp_path):
     """A function of what the worker does to the flow's end state; the shard is `one` in a folder as exchange."""
     monkeypatch.setenv("PREFIXFLEET_WORKER_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(worker_shard, "_read_state", lambda _run_id: None)
+    monkeypatch.setattr(worker_shard, "_read_state", lambda _client, _run_id: None)
     monkeypatch.setattr(worker_shard, "_WATCH_S", 0.01)
     url = (tmp_path / "exchange").as_uri()
     heartbeat = Heartbeat(counter=4, worker="host:1", device="cpu", activity="training")
@@ -86,7 +86,7 @@ def test_a_signal_lets_the_work_save_and_tells_the_parent(run, monkeypatch):
 
 
 def test_a_run_that_is_cancelled_in_prefect_stops_by_itself(run, monkeypatch):
-    monkeypatch.setattr(worker_shard, "_read_state", lambda _run_id: worker_shard.StateType.CANCELLING)
+    monkeypatch.setattr(worker_shard, "_read_state", lambda _client, _run_id: worker_shard.StateType.CANCELLING)
     state = run(train_until_stopped)
     assert (state.type.value, state.message) == ("CANCELLED", "this run is cancelling")
     assert run.read().activity == "training"

@@ -11,19 +11,27 @@ from components.serving.engine.row_trace import RowTrace
 from components.serving.interface import AnswerPiece
 
 AnswerEvent = AnswerPiece | Exception
+_HELD_EVENTS = 15
+"""Events that wait for a later one, of an answer that is not streamed; one that is cancelled loses these."""
 
 
 class EngineAnswerStream:
     """See `components.serving.interface.AnswerStream`; create it inside the event loop that reads it."""
 
-    def __init__(self, prompt_tokens: int, on_cancel: Callable[[], None]) -> None:
-        """`on_cancel` is called once, from any thread, when this sequence is cancelled."""
+    def __init__(self, prompt_tokens: int, on_cancel: Callable[[], None], *, is_streamed: bool = True) -> None:
+        """`on_cancel` is called once, from any thread, when this sequence is cancelled.
+
+        `is_streamed`: see `GenerationRequest.is_streamed`.
+        """
         self.prompt_tokens = prompt_tokens
         self.loop = asyncio.get_running_loop()
         self.cancelled = False
         self.trace: RowTrace | None = None
         """None: its request is not traced."""
-        self._on_cancel = on_cancel
+        self._on_cancel, self._most_held = on_cancel, _HELD_EVENTS if not is_streamed else 0
+        self._held: list[AnswerEvent] = []
+        """Events that are delivered with a later one; for the model thread alone."""
+        self._was_delivered = False
         self._events: asyncio.Queue[AnswerEvent | None] = asyncio.Queue()
 
     async def __aiter__(self) -> AsyncIterator[AnswerPiece]:
@@ -54,16 +62,32 @@ class EngineAnswerStream:
             with suppress(RuntimeError):  # the loop is closed
                 self.loop.call_soon_threadsafe(self._events.put_nowait, None)
 
+    def take_ready(self, event: AnswerEvent) -> list[AnswerEvent]:
+        """Return the events to deliver now that `event` has come; call it from the model thread.
+
+        Without a reader that shows every piece, waking it for each would take the model's time.
+        """
+        self._held.append(event)
+        is_end = isinstance(event, Exception) or event.finish is not None
+        if self._was_delivered and not is_end and len(self._held) <= self._most_held:
+            return []
+        ready, self._held, self._was_delivered = self._held, [], True
+        return ready
+
     def put_event(self, event: AnswerEvent) -> None:
         """Add an event for the reader; call it inside the event loop."""
         self._events.put_nowait(event)
 
 
 def deliver_events(events: Sequence[tuple[EngineAnswerStream, AnswerEvent]]) -> None:
-    """Send each event to its stream, with one call per event loop; a stream whose loop is closed is cancelled."""
+    """Send the events that are ready to their streams, with one call for each event loop.
+
+    A stream whose loop is closed is cancelled.
+    """
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[EngineAnswerStream, AnswerEvent]]] = {}
     for stream, event in events:
-        by_loop.setdefault(stream.loop, []).append((stream, event))
+        for ready in stream.take_ready(event):
+            by_loop.setdefault(stream.loop, []).append((stream, ready))
     for loop, own_events in by_loop.items():
         try:
             loop.call_soon_threadsafe(_put_events, own_events)

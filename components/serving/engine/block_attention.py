@@ -10,9 +10,11 @@ size, B blocks, E selected blocks, Z = E x H, S columns of a block, M blocks of 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -21,6 +23,7 @@ from components.model.base.attention_scores import ScoreRule, attend_by_rule
 from components.model.base.token_spans import ALL_TOKENS, SLOT, TokenSpan
 from components.serving.engine.block_pool import BLOCK_COLUMNS
 
+Indices = npt.NDArray[np.int64]
 _MAX_GATHERED_BLOCKS = 16
 """Up to this many blocks, copying them costs less than the many small operations of `BlockwiseBackend`."""
 
@@ -90,7 +93,7 @@ def _find_length_class(span: CacheSpan) -> int:
 
 @dataclass(frozen=True, slots=True)
 class BlockwiseBackend:
-    """One new token for each branch; the softmax is combined from the parts of the blocks."""
+    """One new token for each branch; blocks are multiplied where they are, and only their scores are put in order."""
 
     blocks: slice | Tensor
     """The E selected blocks: a range without a copy, or indices."""
@@ -98,45 +101,42 @@ class BlockwiseBackend:
     """The branch of each block; R: a block of no branch in this group, whose result is dropped."""
     clamped_branch_E: Tensor
     """The same, with R replaced by a valid index."""
-    block_RM: Tensor
-    """Each branch's blocks as indices into the E; filled up with its first block."""
-    mask_E1S: Tensor
+    number_E: Tensor
+    """The number of each block within its branch."""
+    block_F: Tensor
+    """Each branch's blocks as indices into the E: F = R x M; filled up with its first block."""
+    mask_RM1S: Tensor
     """Of layers in which a token sees all tokens before it."""
-    block_numbers: Sequence[int]
-    """The number of each of the E blocks within its branch."""
     spans: Sequence[CacheSpan]
     mask_by_span: dict[TokenSpan, Tensor]
 
     @classmethod
     def build(cls, spans: Sequence[CacheSpan], layer_2BHSD: Tensor) -> "BlockwiseBackend":
         """Compute the indices for these branches."""
-        device, longest = layer_2BHSD.device, max(len(span.blocks) for span in spans)
-        used = [block for span in spans for block in span.blocks]
-        end = max(used) + 1
+        device, count = layer_2BHSD.device, len(spans)
+        used = np.fromiter(chain.from_iterable(span.blocks for span in spans), np.int64)
+        branch, number, first, longest = _number_blocks(spans)
+        end = int(used.max()) + 1
         use_range = end <= 2 * len(used)  # computing the gaps costs less than copying the blocks
-        selected_count = end if use_range else len(used)
-        positions = iter(used if use_range else range(len(used)))
-        branches, last_columns, table = [len(spans)] * selected_count, [-1] * selected_count, []
-        numbers = [0] * selected_count
-        for branch, span in enumerate(spans):
-            own = list(islice(positions, len(span.blocks)))
-            for number, position in enumerate(own):
-                branches[position] = branch
-                last_columns[position] = span.cached_columns - BLOCK_COLUMNS * number
-                numbers[position] = number
-            table.append(own + own[:1] * (longest - len(own)))
-        branch_E, last_column_E = torch.tensor([branches, last_columns], device=device)
-        visible_ES = torch.arange(BLOCK_COLUMNS, device=device) <= last_column_E[:, None]
-        mask_E1S = _make_mask(visible_ES, torch.float32)[:, None]
+        position = used if use_range else np.arange(len(used))
+        branch_E = np.full(end if use_range else len(used), count)
+        number_E = np.zeros_like(branch_E)
+        branch_E[position], number_E[position] = branch, number
+        block_RM = np.repeat(position[first, None], longest, axis=1)
+        block_RM[branch, number] = position
+        last_column = np.array([span.cached_columns for span in spans])[branch] - BLOCK_COLUMNS * number
+        visible_RMS = np.zeros((count, longest, BLOCK_COLUMNS), np.bool_)
+        visible_RMS[branch, number] = np.arange(BLOCK_COLUMNS) <= last_column[:, None]
+        mask_RM1S = _make_mask(torch.from_numpy(visible_RMS).to(device), torch.float32)[:, :, None]
         return cls(
-            blocks=slice(0, end) if use_range else torch.tensor(used, device=device),
-            branch_E=branch_E,
-            clamped_branch_E=branch_E.clamp(max=len(spans) - 1),
-            block_RM=torch.tensor(table, device=device),
-            mask_E1S=mask_E1S,
-            block_numbers=numbers,
+            blocks=slice(0, end) if use_range else torch.from_numpy(used).to(device),
+            branch_E=torch.from_numpy(branch_E).to(device),
+            clamped_branch_E=torch.from_numpy(np.minimum(branch_E, count - 1)).to(device),
+            number_E=torch.from_numpy(number_E).to(device),
+            block_F=torch.from_numpy(block_RM.ravel()).to(device),
+            mask_RM1S=mask_RM1S,
             spans=spans,
-            mask_by_span={ALL_TOKENS: mask_E1S},
+            mask_by_span={ALL_TOKENS: mask_RM1S},
         )
 
     def attend(self, query_RXD: Tensor, layer_2BHSD: Tensor, rule: ScoreRule, span: TokenSpan = ALL_TOKENS) -> Tensor:
@@ -146,28 +146,39 @@ class BlockwiseBackend:
         blocks, kv_heads, columns = key_EHSD.shape[:3]
         query_EXD = (query_RXD * rule.scale).index_select(0, self.clamped_branch_E)
         products = query_EXD.view(blocks * kv_heads, -1, size), key_EHSD.reshape(-1, columns, size).transpose(1, 2)
-        score_EXS = rule.cap(torch.bmm(*products).view(blocks, heads, columns).float()).add_(self._get_mask(span))
-        max_RX = score_EXS.amax(dim=2)[self.block_RM].amax(dim=1)
-        max_RX = max_RX if rule.sink_X is None else torch.maximum(max_RX, rule.sink_X.float())
-        weight_EXS = score_EXS.sub_(max_RX.index_select(0, self.clamped_branch_E)[:, :, None]).exp_()
-        weight_ZGS = weight_EXS.to(value_EHSD.dtype).view(blocks * kv_heads, -1, columns)
+        score_FXS = torch.bmm(*products).view(blocks, heads, columns).index_select(0, self.block_F)
+        score_RMXS = rule.cap(score_FXS.float()).view(branches, -1, heads, columns).add_(self._get_mask(span))
+        score_RXC = score_RMXS.transpose(1, 2).reshape(branches, heads, -1)
+        weight_RXMS = score_RXC.softmax(dim=2).to(value_EHSD.dtype).view(branches, heads, -1, columns)
+        weight_EXS = weight_RXMS[self.clamped_branch_E, :, self.number_E]
+        weight_ZGS = weight_EXS.view(blocks * kv_heads, -1, columns)
         part_EXD = torch.bmm(weight_ZGS, value_EHSD.reshape(-1, columns, size)).view(blocks, heads, size).float()
-        sum_RX = weight_EXS.new_zeros(branches + 1, heads).index_add_(0, self.branch_E, weight_EXS.sum(dim=2))
-        if rule.sink_X is not None:
-            sum_RX[:branches] += (rule.sink_X.float() - max_RX).exp()
-        sum_RXD = part_EXD.new_zeros(branches + 1, heads, size).index_add_(0, self.branch_E, part_EXD)
-        return (sum_RXD / sum_RX[:, :, None])[:branches].to(query_RXD.dtype)
+        sum_RXD = part_EXD.new_zeros(branches + 1, heads, size).index_add_(0, self.branch_E, part_EXD)[:branches]
+        if rule.sink_X is not None:  # a sink takes its share of the weights
+            sum_RXD *= (score_RXC.logsumexp(dim=2) - rule.sink_X.float()).sigmoid()[:, :, None]
+        return sum_RXD.to(query_RXD.dtype)
 
     def _get_mask(self, span: TokenSpan) -> Tensor:
         if span not in self.mask_by_span:
-            device = self.branch_E.device
+            device, longest = self.mask_RM1S.device, self.mask_RM1S.shape[1]
             of_branch = [[one.cached_columns, *one.slot_columns] for one in self.spans]
-            query_E1, *slot_columns = torch.tensor(of_branch, device=device).T[:, self.clamped_branch_E, None]
-            number_E1 = torch.tensor(self.block_numbers, device=device)[:, None]
-            column_ES = BLOCK_COLUMNS * number_E1 + torch.arange(BLOCK_COLUMNS, device=device)
-            near_ES = span.is_near(*_find_token_indices(query_E1, column_ES, slot_columns))
-            self.mask_by_span[span] = self.mask_E1S.masked_fill(~near_ES[:, None], torch.finfo(torch.float32).min)
+            query_R1, *slot_columns = torch.tensor(of_branch, device=device).T[:, :, None]
+            column_C = torch.arange(longest * BLOCK_COLUMNS, device=device)
+            near_RC = span.is_near(*_find_token_indices(query_R1, column_C, slot_columns))
+            far_RM1S = ~near_RC.view(len(self.spans), longest, 1, BLOCK_COLUMNS)
+            self.mask_by_span[span] = self.mask_RM1S.masked_fill(far_RM1S, torch.finfo(torch.float32).min)
         return self.mask_by_span[span]
+
+
+def _number_blocks(spans: Sequence[CacheSpan]) -> "tuple[Indices, Indices, Indices, int]":
+    """Return of all blocks, one branch after the other, the branch and the number in it.
+
+    Then for each branch the index of its first block, and how many blocks the longest has.
+    """
+    count_R = np.array([len(span.blocks) for span in spans])
+    first_R = count_R.cumsum() - count_R
+    branch = np.repeat(np.arange(len(spans)), count_R)
+    return branch, np.arange(len(branch)) - first_R[branch], first_R, int(count_R.max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +197,8 @@ class GatheredBackend:
     """Columns of C that are used."""
     mask_R1TC: Tensor | None
     """Of layers in which a token sees all tokens before it. None: every token sees all of these columns."""
-    last_columns: Sequence[Sequence[int]]
-    """The column of each new token in its branch, [R, T]."""
+    last_column_RT1: Tensor
+    """The column of each new token in its branch."""
     spans: Sequence[CacheSpan]
     mask_by_span: dict[TokenSpan, Tensor]
 
@@ -195,29 +206,27 @@ class GatheredBackend:
     def build(cls, spans: Sequence[CacheSpan], layer_2BHSD: Tensor) -> "GatheredBackend":
         """Compute the indices for these branches."""
         device, kv_heads = layer_2BHSD.device, layer_2BHSD.shape[2]
-        width, longest = max(span.new_tokens for span in spans), max(len(span.blocks) for span in spans)
-        tokens, last_columns, positions, count = list[list[int]](), list[list[int]](), list[int](), 0
-        for branch, span in enumerate(spans):
-            padding = [0] * (width - span.new_tokens)
-            tokens.append([*range(count, count + span.new_tokens), *padding])
-            last_columns.append([*range(span.cached_columns, span.cached_columns + span.new_tokens), *padding])
-            positions += range(branch * width, branch * width + span.new_tokens)
-            count += span.new_tokens
-        table = [[*span.blocks, *[span.blocks[0]] * (longest - len(span.blocks))] for span in spans]
-        blocks = [block * kv_heads + head for own in table for head in range(kv_heads) for block in own]
-        columns, mask_RTC = max(map(max, last_columns)) + 1, None
-        if width > 1 or min(last_columns) < max(last_columns):
-            last_column_RT = torch.tensor(last_columns, device=device)
-            visible_RTC = torch.arange(columns, device=device) <= last_column_RT[:, :, None]
-            mask_RTC = _make_mask(visible_RTC, layer_2BHSD.dtype)
+        token_R1 = np.array([[span.new_tokens] for span in spans])
+        cached_R1 = np.array([[span.cached_columns] for span in spans])
+        width = int(token_R1.max())
+        number_T = np.arange(width)
+        is_token_RT = number_T < token_R1
+        last_column_RT = np.where(is_token_RT, cached_R1 + number_T, 0)
+        first_R1 = token_R1.cumsum(axis=0) - token_R1
+        columns, last_column_RT1 = int(last_column_RT.max()) + 1, torch.from_numpy(last_column_RT).to(device)[:, :, None]
+        mask_RTC = None
+        if width > 1 or last_column_RT.min() < last_column_RT.max():
+            mask_RTC = _make_mask(torch.arange(columns, device=device) <= last_column_RT1, layer_2BHSD.dtype)
+        token_index_RT = np.where(is_token_RT, first_R1 + number_T, 0)
+        block_RHM = kv_heads * _tabulate_blocks(spans)[:, None] + np.arange(kv_heads)[:, None]
         return cls(
-            block_F=torch.tensor(blocks, device=device),
+            block_F=torch.from_numpy(block_RHM.ravel()).to(device),
             shape=(len(spans), kv_heads),
-            token_index_RT=None if width == 1 else torch.tensor(tokens, device=device),
-            output_index_N=None if width == 1 else torch.tensor(positions, device=device),
+            token_index_RT=None if width == 1 else torch.from_numpy(token_index_RT).to(device),
+            output_index_N=None if width == 1 else torch.from_numpy(np.flatnonzero(is_token_RT)).to(device),
             columns=columns,
             mask_R1TC=None if mask_RTC is None else mask_RTC[:, None],
-            last_columns=last_columns,
+            last_column_RT1=last_column_RT1,
             spans=spans,
             mask_by_span={},
         )
@@ -247,11 +256,20 @@ class GatheredBackend:
     def _get_mask(self, span: TokenSpan, dtype: torch.dtype, device: torch.device) -> Tensor:
         if span not in self.mask_by_span:
             column_C = torch.arange(self.columns, device=device)
-            last_column_RT1 = torch.tensor(self.last_columns, device=device)[:, :, None]
+            last_column_RT1 = self.last_column_RT1
             slot_columns = torch.tensor([one.slot_columns for one in self.spans], device=device).T[:, :, None, None]
             near_RTC = span.is_near(*_find_token_indices(last_column_RT1, column_C, slot_columns))
             self.mask_by_span[span] = _make_mask(near_RTC & (column_C <= last_column_RT1), dtype)[:, None]
         return self.mask_by_span[span]
+
+
+def _tabulate_blocks(spans: Sequence[CacheSpan]) -> Indices:
+    """Return the blocks of each branch [R, M], filled up with its first block."""
+    used = np.fromiter(chain.from_iterable(span.blocks for span in spans), np.int64)
+    branch, number, first_R, longest = _number_blocks(spans)
+    block_RM = np.repeat(used[first_R, None], longest, axis=1)
+    block_RM[branch, number] = used
+    return block_RM
 
 
 def _find_token_indices(query_column: Tensor, column: Tensor, slot_columns: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

@@ -175,7 +175,11 @@ class BatchEngine:
         decode_request: DecodeRequest,
         rules: TokenRules | None,
     ) -> EngineSequence:
-        stream = EngineAnswerStream(len(decode_request.source), lambda: self._model_thread.cancel(sequence))
+        stream = EngineAnswerStream(
+            len(decode_request.source),
+            lambda: self._model_thread.cancel(sequence),
+            is_streamed=request.is_streamed,
+        )
         sequence = EngineSequence(
             request,
             loaded_artifact,

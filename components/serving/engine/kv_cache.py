@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,7 +61,8 @@ class KVCache:
         self._block_tables: list[list[int]] = [[] for _ in range(max_branches)]
         self._free_indices = list(range(max_branches))
         self._shares_blocks = [False] * max_branches
-        self._head_offset_H = BLOCK_COLUMNS * torch.arange(shape.kv_heads, device=base.device)
+        self._head_offset_H, self._block_size = BLOCK_COLUMNS * np.arange(shape.kv_heads), BLOCK_COLUMNS * shape.kv_heads
+        self._device = base.device
         self._write_index_F = torch.empty(0)
         """Where the keys and values of the new tokens are written: F = N x H indices into [B x H x S]."""
         self._backends: list[tuple[int, int, AttentionBackend]] = []
@@ -127,10 +129,11 @@ class KVCache:
         slots_L2HPD = cut_heads(self.model, slots_L2HPD, dim=2)
         start, end = self.cached_columns[cache_index], self.cached_columns[cache_index] + slots_L2HPD.shape[3]
         self._ensure_blocks({cache_index: end})
-        column_P = torch.arange(start, end, device=slots_L2HPD.device)
-        block_P = torch.tensor(self._block_tables[cache_index], device=slots_L2HPD.device)[column_P // BLOCK_COLUMNS]
-        for layer_2BHSD, slots_2HPD in zip(self.block_pool.layers, slots_L2HPD, strict=True):
-            layer_2BHSD[:, block_P, :, column_P % BLOCK_COLUMNS] = slots_2HPD.permute(2, 0, 1, 3)
+        for number in range(start // BLOCK_COLUMNS, -(-end // BLOCK_COLUMNS)):
+            block, begin = self._block_tables[cache_index][number], number * BLOCK_COLUMNS
+            first, last = max(start, begin), min(end, begin + BLOCK_COLUMNS)
+            for layer_2BHSD, slots_2HPD in zip(self.block_pool.layers, slots_L2HPD, strict=True):
+                layer_2BHSD[:, block, :, first - begin : last - begin] = slots_2HPD[:, :, first - start : last - start]
         self.cached_columns[cache_index], self._slot_columns[cache_index] = end, (start, end)
 
     def forward(self, inputs: Sequence[BranchInput]) -> Tensor:
@@ -196,26 +199,32 @@ class KVCache:
         Returns ids [1, N], positions (each token's column in its branch) [1, N], and the index of each branch's last
         token.
         """
-        block_size = len(self._head_offset_H) * BLOCK_COLUMNS
-        ids, columns, write_indices, last_tokens = list[int](), list[int](), list[int](), list[int]()
+        ids, columns, blocks, last_tokens = list[int](), list[int](), list[int](), list[int]()
         for one in inputs:
-            table, start = self._block_tables[one.cache_index], self.cached_columns[one.cache_index]
-            new_columns = range(start, start + len(one.token_ids))
+            table, column = self._block_tables[one.cache_index], self.cached_columns[one.cache_index]
+            if len(one.token_ids) == 1:
+                columns.append(column)
+                blocks.append(table[column // BLOCK_COLUMNS])
+            else:
+                new_columns = range(column, column + len(one.token_ids))
+                columns += new_columns
+                blocks += [table[each // BLOCK_COLUMNS] for each in new_columns]
             ids += one.token_ids
-            columns += new_columns
-            write_indices += [
-                table[column // BLOCK_COLUMNS] * block_size + column % BLOCK_COLUMNS for column in new_columns
-            ]
             last_tokens.append(len(ids) - 1)
-        numbers_3N = torch.tensor([ids, columns, write_indices], device=self._head_offset_H.device)
-        self._write_index_F = (numbers_3N[2, :, None] + self._head_offset_H).flatten()
-        return numbers_3N[:1], numbers_3N[1:2], last_tokens
+        numbers_3N = np.array([ids, columns, blocks])
+        write_index_N1 = (numbers_3N[2] * self._block_size + numbers_3N[1] % BLOCK_COLUMNS)[:, None]
+        self._write_index_F = torch.from_numpy((write_index_N1 + self._head_offset_H).ravel()).to(self._device)
+        ids_and_columns_2N = torch.from_numpy(numbers_3N[:2]).to(self._device)
+        return ids_and_columns_2N[:1], ids_and_columns_2N[1:], last_tokens
 
     def _ensure_blocks(self, columns: Mapping[int, int]) -> None:
         """Allocate blocks until each cache index has enough for its number of columns."""
         missing = {
-            index: -(-count // BLOCK_COLUMNS) - len(self._block_tables[index]) for index, count in columns.items()
+            index: blocks
+            for index, count in columns.items()
+            if (blocks := -(-count // BLOCK_COLUMNS) - len(self._block_tables[index])) > 0
         }
-        self.block_pool.ensure_free(sum(max(blocks, 0) for blocks in missing.values()))
+        if missing:
+            self.block_pool.ensure_free(sum(missing.values()))
         for index, blocks in missing.items():
             self._block_tables[index] += [self.block_pool.allocate() for _ in range(blocks)]

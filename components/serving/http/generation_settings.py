@@ -49,6 +49,7 @@ def make_settings(body: GenerationBody, version: Version, params: Params) -> Gen
             logit_bias=tuple((int(token), value) for token, value in (body.logit_bias or {}).items()),
             json_schema=schema,
         ),
+        is_streamed=bool(body.stream),
     )
 
 

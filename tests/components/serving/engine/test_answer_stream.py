@@ -18,6 +18,32 @@ def test_pieces_are_delivered_in_order_until_the_finish() -> None:
     assert asyncio.run(talk()) == ["a", "b", "c"]
 
 
+def test_an_answer_that_is_not_streamed_comes_as_its_first_piece_and_then_several_pieces_together() -> None:
+    async def talk() -> list[int]:
+        stream, waiting = EngineAnswerStream(3, lambda: None, is_streamed=False), []
+        for number in range(40):
+            deliver_events([(stream, AnswerPiece(str(number), finish="stop" if number == 39 else None))])
+            await asyncio.sleep(0)
+            waiting.append(stream._events.qsize())
+        assert [piece.text async for piece in stream] == [str(number) for number in range(40)]
+        return sorted(set(waiting))
+
+    assert asyncio.run(talk()) == [1, 17, 33, 40]
+
+
+def test_an_error_comes_after_the_pieces_before_it() -> None:
+    async def talk() -> None:
+        stream, seen = EngineAnswerStream(3, lambda: None, is_streamed=False), []
+        deliver_events([(stream, AnswerPiece(text)) for text in "abc"])
+        deliver_events([(stream, DataError("a", "b", "c"))])
+        with pytest.raises(DataError):
+            async for piece in stream:
+                seen.append(piece.text)
+        assert seen == ["a", "b", "c"]
+
+    asyncio.run(talk())
+
+
 def test_an_error_is_raised_to_the_reader() -> None:
     async def talk() -> None:
         stream = EngineAnswerStream(3, lambda: None)
