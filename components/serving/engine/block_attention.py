@@ -213,7 +213,10 @@ class GatheredBackend:
         is_token_RT = number_T < token_R1
         last_column_RT = np.where(is_token_RT, cached_R1 + number_T, 0)
         first_R1 = token_R1.cumsum(axis=0) - token_R1
-        columns, last_column_RT1 = int(last_column_RT.max()) + 1, torch.from_numpy(last_column_RT).to(device)[:, :, None]
+        columns, last_column_RT1 = (
+            int(last_column_RT.max()) + 1,
+            torch.from_numpy(last_column_RT).to(device)[:, :, None],
+        )
         mask_RTC = None
         if width > 1 or last_column_RT.min() < last_column_RT.max():
             mask_RTC = _make_mask(torch.arange(columns, device=device) <= last_column_RT1, layer_2BHSD.dtype)

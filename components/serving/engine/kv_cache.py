@@ -61,8 +61,8 @@ class KVCache:
         self._block_tables: list[list[int]] = [[] for _ in range(max_branches)]
         self._free_indices = list(range(max_branches))
         self._shares_blocks = [False] * max_branches
-        self._head_offset_H, self._block_size = BLOCK_COLUMNS * np.arange(shape.kv_heads), BLOCK_COLUMNS * shape.kv_heads
-        self._device = base.device
+        self._head_offset_H = BLOCK_COLUMNS * np.arange(shape.kv_heads)
+        self._block_size, self._device = BLOCK_COLUMNS * shape.kv_heads, base.device
         self._write_index_F = torch.empty(0)
         """Where the keys and values of the new tokens are written: F = N x H indices into [B x H x S]."""
         self._backends: list[tuple[int, int, AttentionBackend]] = []

@@ -33,13 +33,13 @@ def test_an_answer_that_is_not_streamed_comes_as_its_first_piece_and_then_severa
 
 def test_an_error_comes_after_the_pieces_before_it() -> None:
     async def talk() -> None:
-        stream, seen = EngineAnswerStream(3, lambda: None, is_streamed=False), []
+        stream = EngineAnswerStream(3, lambda: None, is_streamed=False)
         deliver_events([(stream, AnswerPiece(text)) for text in "abc"])
         deliver_events([(stream, DataError("a", "b", "c"))])
+        pieces = stream.__aiter__()
+        assert [(await anext(pieces)).text for _ in range(3)] == ["a", "b", "c"]
         with pytest.raises(DataError):
-            async for piece in stream:
-                seen.append(piece.text)
-        assert seen == ["a", "b", "c"]
+            await anext(pieces)
 
     asyncio.run(talk())
 
