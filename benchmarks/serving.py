@@ -6,8 +6,9 @@ Every tenant has `--each` requests in flight, decoded greedily; an answer has as
 the base ends it earlier. PrefixFleet answers at least `--requests` requests. The others answer `--sample` of them, from
 whose times the waiting times of their clients are computed. `one tenant` has the same requests, all of one tenant: the
 difference is the cost of different prefixes. `--http` adds a real server with its registry, `--vllm PYTHON` vLLM with
-the plugin of integrations/vllm, from an environment of its own; all its requests are there at once and none is
-streamed, so its waiting times mean nothing, and it is compared with PrefixFleet given the same. In float32 all contenders must give the same texts.
+the plugin of integrations/vllm, from an environment of its own. All requests of vLLM are there at once and none is
+streamed, so its waiting times mean nothing, and it is compared with PrefixFleet given the same. In float32 all
+contenders must give the same texts.
 
 The second part measures swaps to new versions that are not loaded, while up to 32 tenants are served, alternately with
 the same requests without swaps. The third part measures memory: `--registered` artifacts, memory for `--resident` of
