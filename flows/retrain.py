@@ -25,6 +25,7 @@ from components.stages.plan_budgets import leave_out_refused, warn_of_spent_budg
 from components.stages.progress import log_info
 from components.stages.run_log import WorkerSpan
 from components.stages.run_metrics import name_retraining, record_flow_end
+from components.stages.server_params import warn_about_servers
 from components.stages.sharding.code_version import read_code_version
 from components.stages.sharding.heartbeats import describe_worker
 from components.stages.sharding.training_estimates import record_device_rate
@@ -146,6 +147,7 @@ def make_plan(workspace: Workspace, tenants: list[str] | None) -> Plan:
     Tenants that have moved to the next base are left out, and tenants whose budget is spent are not trained.
     """
     workspace.registry.poll_aliased(CHAMPION)
+    warn_about_servers(workspace)
     planned = plan(workspace, tenants).leave_out(find_moved_tenants(workspace))
     record_trainings(workspace, planned.collect_fingerprints())  # of a killed run, before budgets are compared
     warn_of_spent_budgets(workspace, planned)

@@ -22,6 +22,7 @@ from components.config.oidc import OidcConfig
 from components.console.comparisons import Comparisons
 from components.console.fleet.board import FleetBoard
 from components.console.fleet.reading import make_fleet_reader
+from components.console.moves_api import build_moves_api
 from components.console.pages import access_check, compare, fleet, login, nights, playground, sign_on, tenant, trial
 from components.console.refusals import LoginNeededError, PageRefusedError, find_status
 from components.console.rendering import STATIC
@@ -78,6 +79,7 @@ def build_console(
     )
     for page in PAGES:
         app.include_router(page.router)
+    app.mount("/api", build_moves_api(app.state.console))
     app.mount("/static", _CachedFiles(directory=STATIC), name="static")
     app.add_middleware(GZipMiddleware, minimum_size=_MIN_COMPRESSED_BYTES)
     app.add_middleware(SecurityHeaders)

@@ -13,7 +13,7 @@ COOKIE = "prefixfleet_console"
 TOKEN_FIELD = "form_token"  # noqa: S105 - the name of a field
 _TOKEN_HEADER = "x-form-token"  # noqa: S105 - the name of a header
 _SAFE_METHODS = ("GET", "HEAD")
-_MAX_FORM_BYTES = 1_000_000
+_MAX_BODY_BYTES = 1_000_000
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -61,6 +61,16 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+async def read_body(request: Request) -> bytes:
+    """Return the body of a request. Raises PageRefusedError: 413, more than a megabyte."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_BODY_BYTES:
+            raise PageRefusedError(413, "a body of at most 1 MB", "a longer one", "send less")
+    return bytes(body)
+
+
 async def read_form(request: Request) -> dict[str, str]:
     """Return the fields of an HTML form; of a repeated field the last value.
 
@@ -70,11 +80,7 @@ async def read_form(request: Request) -> dict[str, str]:
     known: dict[str, str] | None = getattr(request.state, "form_fields", None)
     if known is not None:
         return known
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_FORM_BYTES:
-            raise PageRefusedError(413, "a form of at most 1 MB", "a longer one", "send less")
+    body = await read_body(request)
     try:
         fields = dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict"))
     except UnicodeDecodeError:

@@ -21,6 +21,7 @@ from components.console.security import COOKIE, TOKEN_FIELD
 from components.console.sessions import Sessions, Visitor
 from components.console.sources import Sources
 from components.stages.rollout.actors import Actor
+from components.stages.workspace import Workspace
 
 if TYPE_CHECKING:
     from components.access.oidc.login import SingleSignOn
@@ -73,8 +74,7 @@ class View:
     @property
     def actor(self) -> Actor:
         """Who asks, and from which address, for the ledger."""
-        client = self.request.client
-        return Actor(self.visitor.name if self.visitor else "", f"console from {client.host if client else 'unknown'}")
+        return find_actor(self.request, self.visitor, "console")
 
     @property
     def root(self) -> str:
@@ -137,6 +137,20 @@ class View:
         response.set_cookie(
             COOKIE, session_id, path=self.cookie_path, httponly=True, samesite="strict", secure=self.is_secure
         )
+
+
+def find_actor(request: Request, visitor: Visitor | None, part: str) -> Actor:
+    """Return who asks, and from which address through which part, for the ledger."""
+    host = request.client.host if request.client else "unknown"
+    return Actor(visitor.name if visitor else "", f"{part} from {host}")
+
+
+def require_workspace(console: Console) -> Workspace:
+    """Return the console's workspace. Raises PageRefusedError: 409, it has none."""
+    if console.sources.workspace is None:
+        fix = "start the console in the workspace's folder, or use `prefixfleet promote` there"
+        raise PageRefusedError(409, "a workspace, which has the policy of the rollout", "a console without one", fix)
+    return console.sources.workspace
 
 
 def get_console(request: Request) -> Console:

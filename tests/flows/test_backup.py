@@ -6,12 +6,12 @@ import pytest
 from stage_chain import run_chain
 from workspaces import set_params
 
-from components.errors import ConfigError, LockHeldError
+from components.errors import BackupError, ConfigError, LockHeldError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 
 
-def test_the_flows_copy_to_the_target_in_params_and_restore_it(make_root, tmp_path):
+def test_the_flows_copy_to_the_target_in_params_and_restore_it_and_each_is_a_trace(make_root, tmp_path, otlp):
     from flows.backup import backup, restore
     from flows.states import read_result
 
@@ -32,6 +32,20 @@ def test_the_flows_copy_to_the_target_in_params_and_restore_it(make_root, tmp_pa
     state = restore(str(tmp_path / "backups"), str(tmp_path / "x"), mlflow="postgresql://a:b@host/x", return_state=True)
     with pytest.raises(ConfigError, match=r"postgresql://a:\*\*\*@host/x"):
         read_result(state)
+    with pytest.raises(BackupError):
+        read_result(restore(str(tmp_path / "nowhere"), str(tmp_path / "x"), return_state=True))
+    made = otlp.wait_for("backup", backup=result.manifest.id, files=result.manifest.file_count)
+    steps = ["copy artifacts", "copy under the locks", "publish", "remove older backups"]
+    assert otlp.list_children(made) == steps
+    assert otlp.list_children(otlp.find("copy under the locks")[1]) == ["copy databases", "copy dataset versions"]
+    assert otlp.list_children(otlp.wait_for("restore", backup=result.manifest.id)) == [
+        "fetch objects",
+        "place files",
+        "finish",
+    ]
+    failed = [one for one in otlp.spans if one.is_failed]
+    assert [(one.name, one.attributes) for one in failed] == [("restore", {"error.type": "BackupError"})]
+    assert not any(str(tmp_path).encode() in body for body in otlp.bodies)
 
 
 @pytest.mark.parametrize(("problem", "calls"), [(LockHeldError, 2), (ConfigError, 1)])

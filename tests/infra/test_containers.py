@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -149,6 +150,39 @@ def test_the_image_has_the_files_that_a_new_workspace_gets():
 
 def test_the_exchange_has_a_bucket():
     assert "exchange" in SERVICES["buckets"]["command"]
+
+
+def find_writable(service: dict[str, Any]) -> set[str]:
+    """The folders of a service's container to which it can write: volumes and what is in memory."""
+    volumes = [mount.split(":") for mount in service.get("volumes", [])]
+    return {parts[-1] for parts in volumes if parts[-1] != "ro"} | {one.split(":")[0] for one in service["tmpfs"]}
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_service_has_a_read_only_root_and_no_privileges(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert not service.get("privileged")
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "/tmp" in find_writable(service)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, service in SERVICES.items() if "build" in service))
+def test_what_our_image_writes_is_in_a_volume_or_in_memory(name):
+    service, writable = SERVICES[name], find_writable(SERVICES[name])
+    environment = service["environment"]
+    places = {environment["HOME"], *re.findall(r"DVC_SITE_CACHE_DIR=(\S+)", DOCKERFILE)}
+    places |= {value for key, value in environment.items() if key.endswith(("_HOME", "_DIRECTORY"))}
+    places |= {service["working_dir"]} if "working_dir" in service else set()
+    assert [place for place in places if not any(Path(place).is_relative_to(one) for one in writable)] == []
+
+
+def test_the_database_runs_as_its_own_user_with_its_data_and_its_socket_writable():
+    service = SERVICES["postgres"]
+    assert service["user"] == "postgres"
+    assert find_writable(service) == {"/var/lib/postgresql/data", "/tmp", "/run/postgresql"}
 
 
 def test_ports_are_bound_to_loopback():

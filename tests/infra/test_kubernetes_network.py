@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from kubernetes_overlays import OVERLAYS, ROOT, Manifest, find_workloads, list_containers, render, select
+from kubernetes_overlays import OVERLAYS, ROOT, Manifest, find_workloads, get_pod, list_containers, render, select
 
 LABEL = "app.kubernetes.io/component"
 SHARDS = "shard"
@@ -16,10 +16,11 @@ OUTSIDE = {
 PAIR = tuple[str, str, int]
 
 
-def read_settings() -> dict[str, str]:
-    """Return the ranges of addresses in the settings of the overlay `cloud`, and their names."""
+def read_ranges() -> dict[str, str]:
+    """Return the ranges of addresses of the overlay `cloud`, and their names: of its settings, and a fixed one."""
     text = (ROOT / "infra/kubernetes/overlays/cloud/settings.env").read_text(encoding="utf-8")
-    return {value: name for name, value in re.findall(r"^(\w+_CIDR)=(.*)$", text, re.MULTILINE)}
+    named = {value: name for name, value in re.findall(r"^(\w+_CIDR)=(.*)$", text, re.MULTILINE)}
+    return {**named, "169.254.170.23/32": "EKS Pod Identity's agent on the node (169.254.170.23)"}
 
 
 def read_page(overlay: str) -> set[PAIR]:
@@ -60,7 +61,7 @@ def list_peers(rule: Manifest, side: str) -> list[str]:
     peers = []
     for peer in rule[side]:
         if "ipBlock" in peer:
-            peers.append(read_settings()[peer["ipBlock"]["cidr"]])
+            peers.append(read_ranges()[peer["ipBlock"]["cidr"]])
         elif "namespaceSelector" in peer:
             peers.append(OUTSIDE[peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]])
         else:
@@ -112,7 +113,7 @@ def test_policies_name_pods_that_there_are_and_ports_on_which_they_listen(overla
     manifests = render(overlay)
     sent, received = list_pairs(manifests)
     workloads = find_workloads(manifests)
-    others = {*OUTSIDE.values(), *read_settings().values(), "every pod", "any address: Kubernetes' API"}
+    others = {*OUTSIDE.values(), *read_ranges().values(), "every pod", "any address: Kubernetes' API"}
     named = {name for source, target, _ in sent | received for name in (source, target)}
     assert named - find_components(manifests) <= others
     for _, target, port in sent | received:
@@ -136,3 +137,26 @@ def test_who_refers_to_a_server_may_reach_it(overlay):
                 wanted.add((component, host, int(port)))
     assert len(wanted) > 5
     assert wanted <= sent
+
+
+def read_service_accounts() -> set[str]:
+    """Return the service accounts to which the Terraform module gives roles."""
+    text = (ROOT / "infra/terraform/modules/prefixfleet/roles.tf").read_text(encoding="utf-8")
+    return set(
+        re.findall(
+            r'^    [a-z-]+ += "([a-z-]+)"$', text.partition("service_accounts = {")[2].partition("}")[0], re.MULTILINE
+        )
+    )
+
+
+@pytest.mark.parametrize("overlay", ["cloud", "cloud-vllm"])
+def test_who_uses_object_storage_by_a_role_reaches_the_agent_that_has_its_keys(overlay):
+    manifests = render(overlay)
+    sent, _ = list_pairs(manifests)
+    storage = {source for source, target, _ in sent if target == "OBJECT_STORAGE_CIDR"}
+    assert {source for source, target, _ in sent if target.startswith("EKS Pod Identity")} == storage
+    accounts = {
+        component: get_pod(workload)["serviceAccountName"] for component, workload in find_workloads(manifests).items()
+    }
+    with_role = {component for component, account in accounts.items() if account in read_service_accounts()}
+    assert storage - {SHARDS} <= with_role

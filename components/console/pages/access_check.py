@@ -12,11 +12,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from components.access.api_keys import FleetRole, Role
-from components.access.oidc.errors import IssuerError, RoleError, TokenError
+from components.console.credentials import find_token_holder
 from components.console.refusals import PageRefusedError
 from components.console.security import COOKIE
 from components.console.sessions import Visitor
-from components.console.view import Console, get_console
+from components.console.view import get_console
 
 router = APIRouter()
 
@@ -61,7 +61,7 @@ async def check_access(
     The credentials are the console's cookie, or a key or token as `Authorization: Bearer`, or as the password of
     `Authorization: Basic`. The headers of the answer have the name and the role.
     """
-    visitor = known if known is not None else await _find_token_holder(get_console(request), text)
+    visitor = known if known is not None else await find_token_holder(get_console(request), text)
     if visitor is None:
         fix = "log in to the console, or send `Authorization: Bearer <key>`"
         raise PageRefusedError(401, "a login, or a valid key", "none", fix)
@@ -70,18 +70,3 @@ async def check_access(
         raise PageRefusedError(403, f"the role {role}, or one with more rights", f"the role {visitor.role}", fix)
     headers = {"x-prefixfleet-user": quote(visitor.name, safe=" @()+"), "x-prefixfleet-role": visitor.role}
     return Response(status_code=204, headers=headers)
-
-
-async def _find_token_holder(console: Console, text: str) -> Visitor | None:
-    sign_on = console.sign_on
-    if sign_on is None or not sign_on.bearer.is_token(text):
-        return None
-    try:
-        identity = await sign_on.bearer.identify(text)
-    except TokenError as problem:
-        raise PageRefusedError(401, problem.wanted, problem.got, problem.fix) from None
-    except RoleError as problem:
-        raise PageRefusedError(403, problem.wanted, problem.got, problem.fix) from None
-    except IssuerError as problem:
-        raise PageRefusedError(503, problem.wanted, problem.got, problem.fix) from None
-    return Visitor(identity.tenant, identity.role, identity.name)

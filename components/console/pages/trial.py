@@ -13,9 +13,8 @@ from fastapi import APIRouter, BackgroundTasks
 from fastapi.responses import RedirectResponse, Response
 
 from components.config.rollout import RolloutCheck, ShadowConfig, StepConfig
-from components.console.refusals import PageRefusedError
 from components.console.security import FormFields
-from components.console.view import OperatorView, TenantView, View
+from components.console.view import OperatorView, TenantView, View, require_workspace
 from components.rollout.policy.checks import CheckTrace
 from components.rollout.store.ledger import read_history
 from components.rollout.store.tenant_state import read_state
@@ -28,7 +27,6 @@ from components.stages.rollout.move_offers import (
     make_offered_move,
 )
 from components.stages.rollout.trial_evidence import TrialEvidence, read_trial_evidence
-from components.stages.workspace import Workspace
 
 router = APIRouter()
 
@@ -94,7 +92,7 @@ def confirm_move(view: OperatorView, tenant: str, move: OfferedMove) -> Response
     return view.render(
         "trial_confirm.html",
         tenant=tenant,
-        offer=find_offer(_require_workspace(view), state, move),
+        offer=find_offer(require_workspace(view.console), state, move),
         verb=VERBS[move],
         situation=describe_situation(state),
     )
@@ -104,18 +102,11 @@ def confirm_move(view: OperatorView, tenant: str, move: OfferedMove) -> Response
 def make_move(view: OperatorView, tenant: str, move: OfferedMove, form: FormFields, later: BackgroundTasks) -> Response:
     """Make a move in the visitor's name, if the tenant's versions are still those that were shown."""
     view.sources.reload()
-    workspace = _require_workspace(view)
+    workspace = require_workspace(view.console)
     state = read_state(view.sources.database, tenant)
     make_offered_move(workspace, state, move, form.get("situation", ""), view.actor)
     later.add_task(send_notifications, workspace, None)
     return RedirectResponse(f"{view.root}/tenants/{tenant}/trial", 303)
-
-
-def _require_workspace(view: View) -> Workspace:
-    if view.sources.workspace is None:
-        fix = "start the console in the workspace's folder, or use `prefixfleet promote` there"
-        raise PageRefusedError(409, "a workspace, which has the policy of the rollout", "a console without one", fix)
-    return view.sources.workspace
 
 
 def _list_steps(trial: TrialEvidence) -> list[dict[str, Any]]:

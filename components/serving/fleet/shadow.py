@@ -10,8 +10,11 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from components.errors import DataError, PrefixFleetError, RegistryError, WorkspaceError
+from components.otel.span import NO_SPAN, Span
+from components.otel.spans import open_span
 from components.registry.mlflow.versions import CHALLENGER, Version
 from components.rollout.types import EvidenceTicket, Observation
 from components.serving.background_engine import BackgroundEngine
@@ -22,6 +25,15 @@ from components.serving.interface import BusyError, Engine, GenerationRequest
 from components.serving.request_sequences import RequestSequences
 
 _POLL_SECONDS = 0.02
+
+_Outcome = Literal["answered", "failed", "left out", "forgotten"]
+"""forgotten: the tenant was, meanwhile; nothing is counted."""
+_SPAN_OUTCOMES: dict[_Outcome, str] = {
+    "answered": "done",
+    "failed": "failed",
+    "left out": "skipped",
+    "forgotten": "skipped",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,8 @@ class ShadowRequest:
     """The champion's answer to the first row."""
     ticket: EvidenceTicket | None
     """Makes both answers evidence; None: they are not."""
+    span: Span = NO_SPAN
+    """That of the request."""
 
 
 class ShadowQueue:
@@ -92,30 +106,39 @@ class ShadowQueue:
                 self._current = None
 
     async def _run_request(self, engine: Engine, request: ShadowRequest) -> None:
+        version = request.challenger
+        with open_span("shadow answer", parent=request.span, tenant=version.tenant, version=version.version) as span:
+            outcome = await self._answer(engine, request, span)
+            span.set(outcome=_SPAN_OUTCOMES[outcome])
+        if outcome != "forgotten":
+            self._metrics.shadows.labels(outcome).inc()
+
+    async def _answer(self, engine: Engine, request: ShadowRequest, span: Span) -> _Outcome:
         challenger = request.challenger
         try:
             async with RequestSequences(request.requests) as sequences:
                 await sequences.submit(engine)
                 async for _ in sequences.stream_pieces():
                     pass
-        except (BusyError, DataError, RegistryError, WorkspaceError):  # these do not count against the challenger
-            self._metrics.shadows.labels("left out").inc()
-            return
+        except (BusyError, DataError, RegistryError, WorkspaceError) as problem:  # not the challenger's faults
+            span.set(error=type(problem).__qualname__)
+            return "left out"
         except PrefixFleetError as problem:
+            span.fail(problem)
             if self._current is not request:
-                return
+                return "forgotten"
             logging.getLogger(LOGGER_NAME).warning("shadow trial of %s: %s", challenger.tenant, problem)
             self._observation_buffer.add(make_failure_observation(challenger, CHALLENGER, len(request.requests)))
             self._add_evidence(request, make_failure_observation(challenger, CHALLENGER, 1))
-            self._metrics.shadows.labels("failed").inc()
-            return
+            return "failed"
         if self._current is not request:
-            return
+            return "forgotten"
+        span.set(completion_tokens=sequences.completion_tokens)
         results, limit = sequences.results, request.token_limit
         agreed = sum(result.text == text for result, text in zip(results, request.champion_texts, strict=True))
         self._observation_buffer.add(make_observation(challenger, CHALLENGER, results, limit, agreed))
         self._add_evidence(request, make_observation(challenger, CHALLENGER, results[:1], limit))
-        self._metrics.shadows.labels("answered").inc()
+        return "answered"
 
     def _add_evidence(self, request: ShadowRequest, challenger: Observation) -> None:
         if request.ticket is not None:

@@ -248,7 +248,9 @@ class AnswerRun:
         if choice.shadow is not None:
             requests = self._make_requests(choice.shadow, results[0].request.seed)
             texts = [result.text for result in results]
-            service.shadow_queue.enqueue(ShadowRequest(choice.shadow, requests, texts, limit, first, ticket))
+            service.shadow_queue.enqueue(
+                ShadowRequest(choice.shadow, requests, texts, limit, first, ticket, current_span())
+            )
         elif ticket is not None:
             service.observation_buffer.add_evidence(ticket, first)
 

@@ -18,6 +18,7 @@ from components.data.digest_cache import DigestCache
 from components.data.drops import list_pending
 from components.data.swap import recover_swap
 from components.errors import BackupError, WorkspaceError
+from components.otel.spans import open_root, open_span, traced
 from components.registry.mlflow.store_places import StorePlaces, read_places
 from components.registry.mlflow.versions import CHAMPION
 from components.stages.backup import artifacts, git_state, workspace_files
@@ -66,7 +67,7 @@ def make_backup(workspace: Workspace, target: str, keep: int | None = None) -> B
     if local is not None and local.resolve().is_relative_to(root):
         raise BackupError("a target outside of the workspace", str(local), "name a folder on another disk, or a URL")
     place = root / "var" / "backup"
-    with hold_file_lock(place / "lock", place, "wait until that backup ends"):
+    with open_root("backup") as span, hold_file_lock(place / "lock", place, "wait until that backup ends"):
         scratch = place / "scratch"
         with convert_disk_errors(f"write {scratch}"):
             remove_tree(scratch)
@@ -75,8 +76,11 @@ def make_backup(workspace: Workspace, target: str, keep: int | None = None) -> B
             manifest = _Backup(workspace, store, scratch).make()
         finally:
             remove_tree(scratch)
+        span.set(backup=manifest.id, files=manifest.file_count, bytes=manifest.byte_count)
+        span.set(new_bytes=manifest.new_bytes)
         write_forgotten(store, workspace.database)
-        removed = remove_old(store, keep) if keep is not None else []
+        with open_span("remove older backups"):
+            removed = remove_old(store, keep) if keep is not None else []
     return BackupResult(manifest, removed)
 
 
@@ -97,20 +101,23 @@ class _Backup:
 
     def make(self) -> BackupManifest:
         root, sender = self._workspace.root, self._sender
-        sender.send(artifacts.list_artifacts(self._read_places()))
-        with ExitStack() as locks:
+        with open_span("copy artifacts"):
+            sender.send(artifacts.list_artifacts(self._read_places()))
+        with open_span("copy under the locks"), ExitStack() as locks:
             locks.enter_context(self._workspace.lock())
             locks.enter_context(hold_cycle_lock(self._workspace, wait_s=_CYCLE_WAIT_S))
             sender.list_again()  # a tenant may have been forgotten meanwhile
             recover_swap(root)
             list_pending(self._workspace.drops)  # puts back what an interrupted intake left under other names
             sender.send(workspace_files.list_uploads(self._workspace))
-            copies = self._databases.copy(self._scratch)
-            sender.send(source for _, source in copies)
+            with open_span("copy databases"):
+                copies = self._databases.copy(self._scratch)
+                sender.send(source for _, source in copies)
             places = self._read_places()
             sender.send(artifacts.list_artifacts(places))
             sender.send(workspace_files.list_uploads(self._workspace))  # again: rows may name newer ones
-            missing = send_dataset_versions(sender, self._workspace, places.dataset_versions)
+            with open_span("copy dataset versions"):
+                missing = send_dataset_versions(sender, self._workspace, places.dataset_versions)
             git = git_state.read_git_state(root)
             sender.send(git_state.list_bundle(root, git))
             sender.send(workspace_files.list_workspace_files(self._workspace, git))
@@ -134,6 +141,7 @@ class _Backup:
             log_warning(f"digests of files not saved, the next backup reads the files again: {problem}")
         return self._publish(facts)
 
+    @traced("publish")
     def _publish(self, facts: dict[str, Any]) -> BackupManifest:
         sender = self._sender
         listing = sender.write(format_listing(sender.files))

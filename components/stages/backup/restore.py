@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.errors import BackupError, WorkspaceError
+from components.otel.spans import open_root, open_span, traced
 from components.stages.backup.databases import DatabaseFacts, choose_targets
 from components.stages.backup.finishing import FinishedRestore, finish_restore
 from components.stages.backup.git_state import GitState
@@ -58,37 +59,44 @@ def restore_backup(
         WorkersError: the store of the backups fails.
         PrefixFleetError: after everything was restored: a tenant could not be forgotten again.
     """
-    store, root = open_backups(source), folder.expanduser().resolve()
-    manifest = _choose(store, backup_id)
-    files = store.read_listing(manifest)
-    databases = [DatabaseFacts(**one) for one in manifest.facts["databases"]]
-    git = GitState(**manifest.facts["git"]) if manifest.facts["git"] else None
-    plan = plan_artifacts(manifest.facts, artifacts)
-    with _make_folder(root) as staging:
-        targets = choose_targets(
-            databases, files, root / (git.folder if git else ""), {"rollout": database, "mlflow": mlflow}
-        )
-        _check_space(root, files)
-        log_info(f"backup {manifest.id}: fetching {manifest.file_count:,} files, {manifest.byte_count / 1e6:,.1f} MB")
-        objects = _fetch_objects(store, files, staging / "objects")
-        placer = Placer(files, objects, staging / "tree")
-        workspace = placer.place_workspace(git)
-        for one in databases:
-            if read_dialect(targets[one.name]) != POSTGRESQL:
-                place = Path(targets[one.name].removeprefix("sqlite:///")).relative_to(root)
-                placer.place(one.name, staging / "tree" / place)
-        plan.place(files, placer.place, objects, workspace)
-        filled = [url for url in targets.values() if read_dialect(url) == POSTGRESQL]
-        for name, url in targets.items():
-            if url in filled:
-                restore_database(objects[files[name].sha256], url)
-        with convert_disk_errors(f"write {root}"):
-            for path in sorted((staging / "tree").iterdir()):
-                path.rename(root / path.name)
-    final = root / (git.folder if git else "")
-    urls = {held: targets[one.name] for one in databases for held in one.holds}
-    finished = finish_restore(final, manifest.facts, urls, plan, store)
-    return RestoreResult(manifest, final, finished, filled)
+    with open_root("restore") as span:
+        store, root = open_backups(source), folder.expanduser().resolve()
+        manifest = _choose(store, backup_id)
+        span.set(backup=manifest.id, files=manifest.file_count, bytes=manifest.byte_count)
+        files = store.read_listing(manifest)
+        databases = [DatabaseFacts(**one) for one in manifest.facts["databases"]]
+        git = GitState(**manifest.facts["git"]) if manifest.facts["git"] else None
+        plan = plan_artifacts(manifest.facts, artifacts)
+        with _make_folder(root) as staging:
+            targets = choose_targets(
+                databases, files, root / (git.folder if git else ""), {"rollout": database, "mlflow": mlflow}
+            )
+            _check_space(root, files)
+            log_info(
+                f"backup {manifest.id}: fetching {manifest.file_count:,} files, {manifest.byte_count / 1e6:,.1f} MB"
+            )
+            objects = _fetch_objects(store, files, staging / "objects")
+            placer = Placer(files, objects, staging / "tree")
+            with open_span("place files"):
+                workspace = placer.place_workspace(git)
+                for one in databases:
+                    if read_dialect(targets[one.name]) != POSTGRESQL:
+                        place = Path(targets[one.name].removeprefix("sqlite:///")).relative_to(root)
+                        placer.place(one.name, staging / "tree" / place)
+                plan.place(files, placer.place, objects, workspace)
+            filled = [url for url in targets.values() if read_dialect(url) == POSTGRESQL]
+            for name, url in targets.items():
+                if url in filled:
+                    with open_span("fill database"):
+                        restore_database(objects[files[name].sha256], url)
+            with convert_disk_errors(f"write {root}"):
+                for path in sorted((staging / "tree").iterdir()):
+                    path.rename(root / path.name)
+        final = root / (git.folder if git else "")
+        urls = {held: targets[one.name] for one in databases for held in one.holds}
+        with open_span("finish"):
+            finished = finish_restore(final, manifest.facts, urls, plan, store)
+        return RestoreResult(manifest, final, finished, filled)
 
 
 def _choose(store: BackupStore, backup_id: str | None) -> BackupManifest:
@@ -130,6 +138,7 @@ def _check_space(root: Path, files: Mapping[str, StoredFile]) -> None:
         )
 
 
+@traced("fetch objects")
 def _fetch_objects(store: BackupStore, files: Mapping[str, StoredFile], folder: Path) -> dict[str, Path]:
     """Return digest -> file of every object of a backup, all verified."""
     names: dict[str, str] = {one.sha256: name for name, one in files.items()}

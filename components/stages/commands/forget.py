@@ -20,6 +20,7 @@ from components.data.intake import QUARANTINE_FOLDER
 from components.data.removal import remove_from_dataset
 from components.data.schema import list_tenants
 from components.errors import ArtifactError, ConfigError, DataError, WorkspaceError
+from components.otel.spans import open_root, open_span, traced
 from components.registry.manifest import MANIFEST_FILE, read_manifest
 from components.rollout.store.ledger import append_entries, read_history
 from components.rollout.store.removal import list_remaining_rows, remove_rows
@@ -66,11 +67,13 @@ def forget(workspace: Workspace, tenant: str, by: Actor | None = None, record: S
         OwnershipError: a version or a run of it belongs to another workspace; nothing was removed.
         RegistryError: MLflow fails, or artifacts are outside of the workspace and its store.
     """
-    _refuse_if_referenced(workspace, tenant)
-    with workspace.lock(), hold_cycle_lock(workspace, wait_s=_CYCLE_WAIT_S):
-        _remove_everything(workspace, tenant, by or find_command_actor(), record)
+    with open_root("forget", tenant=tenant):
+        _refuse_if_referenced(workspace, tenant)
+        with workspace.lock(), hold_cycle_lock(workspace, wait_s=_CYCLE_WAIT_S):
+            _remove_everything(workspace, tenant, by or find_command_actor(), record)
 
 
+@traced("search")
 def find_remains(workspace: Workspace, tenant: str, record: SchedulerRecord | None = None) -> list[str]:
     """Return descriptions of everything of a tenant that a search finds now."""
     remains = [f"{path.relative_to(workspace.root)}" for path in _find_named_paths(workspace, tenant)]
@@ -98,10 +101,38 @@ def _remove_everything(workspace: Workspace, tenant: str, by: Actor, record: Sch
     log_info(f"{tenant}: {len(remains)} things to remove")
     versions = workspace.registry.find_versions(tenant)
     names = [f"{tenant}-{version.version}" if version.fault else version.sha256 for version in versions]
-    workspace.registry.remove(tenant)
+    with open_span("remove versions"):
+        workspace.registry.remove(tenant)
+    _remove_data(workspace, tenant)
+    _remove_files(workspace, tenant, names)
+    with open_span("remove objects"):
+        for store, count in delete_objects(workspace.root, tenant).items():
+            log_info(f"{tenant}: {count} objects deleted from the {store}")
+    if record:
+        with open_span("remove records of runs"):
+            record.remove(tenant)
+    with wait_for_tenant(workspace, tenant):  # a cycle or a retraining on another machine waits
+        remove_rows(workspace.database, tenant)  # last: a server may have written rows until its version was gone
+        if remains := find_remains(workspace, tenant, record):
+            fix = "remove these, and run the same command again"
+            raise WorkspaceError(f"nothing left of {tenant}", join_abbreviated(remains, "; "), fix)
+        why = "everything was removed"
+        entry = LedgerEntry(tenant=tenant, by=by.name, origin=by.origin, action="forget", why=why)
+        append_entries(workspace.database, entry)
+    log_info(f"{tenant}: forgotten; nothing is left")
+    note_forgotten(workspace)
+
+
+@traced("remove data")
+def _remove_data(workspace: Workspace, tenant: str) -> None:
     push = workspace.params.data.push and has_remote(workspace.root)
     if remove_from_dataset(workspace.root, tenant, push=push):
         log_info(f"{tenant}: removed from the data; dataset version {workspace.dataset_version[:12]}")
+
+
+@traced("remove files")
+def _remove_files(workspace: Workspace, tenant: str, names: list[str]) -> None:
+    """Remove its files, and its lines from files about all tenants; `names` are those of copies of its versions."""
     with convert_disk_errors(f"remove the files of {tenant}"):
         for path in [
             *_find_named_paths(workspace, tenant),
@@ -117,20 +148,6 @@ def _remove_everything(workspace: Workspace, tenant: str, by: Actor, record: Sch
     for path in _find_mentioning_files(workspace, tenant):
         if path.parent == get_report_folder(workspace):  # `prefixfleet report` writes it again, without the tenant
             path.unlink(missing_ok=True)
-    for store, count in delete_objects(workspace.root, tenant).items():
-        log_info(f"{tenant}: {count} objects deleted from the {store}")
-    if record:
-        record.remove(tenant)
-    with wait_for_tenant(workspace, tenant):  # a cycle or a retraining on another machine waits
-        remove_rows(workspace.database, tenant)  # last: a server may have written rows until its version was gone
-        if remains := find_remains(workspace, tenant, record):
-            fix = "remove these, and run the same command again"
-            raise WorkspaceError(f"nothing left of {tenant}", join_abbreviated(remains, "; "), fix)
-        why = "everything was removed"
-        entry = LedgerEntry(tenant=tenant, by=by.name, origin=by.origin, action="forget", why=why)
-        append_entries(workspace.database, entry)
-    log_info(f"{tenant}: forgotten; nothing is left")
-    note_forgotten(workspace)
 
 
 def _refuse_if_referenced(workspace: Workspace, tenant: str) -> None:

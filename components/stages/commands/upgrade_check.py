@@ -11,11 +11,13 @@ from components.registry.mlflow.tables import REVISION, read_revision
 from components.rollout.store.database import find_database_url, inspect_tables
 from components.stages.commands.upgrade import find_differences
 from components.stages.progress import join_abbreviated
+from components.stages.server_params import compare_with_servers, find_server_file
 from components.stages.workspace import Workspace
 from components.storage.urls import hide_password
 
 _CURRENT = f"schema {ARTIFACT_SCHEMA}"
 _COPIES = ("out/train", "var/champions", "var/prefixes")
+_AGREE = "let both say the same, so that answers are computed as they were judged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ def check_upgrade(workspace: Workspace) -> list[UpgradePart]:
         _check_mlflow(workspace),
         *_check_tables(workspace),
         _check_artifacts(workspace),
+        *_check_servers(workspace),
     ]
 
 
@@ -94,6 +97,13 @@ def _check_artifacts(workspace: Workspace) -> UpgradePart:
     is_current = not schemas.keys() - {_CURRENT}
     todo = "" if is_current else "`prefixfleet retrain` trains these tenants again"
     return UpgradePart("artifacts", present, f"schema {ARTIFACT_SCHEMA}", todo)
+
+
+def _check_servers(workspace: Workspace) -> Iterator[UpgradePart]:
+    if (file := find_server_file()) is not None:
+        found = compare_with_servers(workspace, file)
+        present = join_abbreviated(found, "; ") or "as in the workspace"
+        yield UpgradePart(f"the servers' {file}", present, "the workspace's settings", _AGREE if found else "")
 
 
 def _describe_revision(revision: str | None) -> str:

@@ -12,6 +12,7 @@ from components.config import RetentionConfig
 from components.data.intake import QUARANTINE_FOLDER
 from components.data.schema import check_tenant_id, list_tenants
 from components.errors import ConfigError, OwnershipError
+from components.otel.spans import open_root, open_span
 from components.registry.mlflow.versions import MADE_FROM_TAG, read_made_from
 from components.rollout.store.old_records import remove_old_records, sum_old_usage
 from components.stages.progress import StageProgress, log_info, report_progress
@@ -49,18 +50,35 @@ def prune(
     if limits is None:
         fix = "add it, for example retention: {versions: 10, days: 90}, and look at `prefixfleet prune --dry-run`"
         raise ConfigError("a section retention in params.yaml", "none", fix)
-    for tenant in tenants or ():
+    with open_root("prune", dry_run=dry_run) as span:
+        _check_tenants(workspace, tenants or ())
+        result = _prune(workspace, tenants, limits, by or find_command_actor(), dry_run=dry_run)
+        span.set(removed=result.count, bytes=result.size_bytes)
+    return result
+
+
+def _check_tenants(workspace: Workspace, tenants: Sequence[str]) -> None:
+    for tenant in tenants:
         if not (workspace.data / tenant).is_dir() and not workspace.registry.find_versions(check_tenant_id(tenant)):
             workspace.list_tenants([tenant])  # raises the error, with the nearest name
+
+
+def _prune(
+    workspace: Workspace, tenants: Sequence[str] | None, limits: RetentionConfig, by: Actor, *, dry_run: bool
+) -> PruneResult:
     with workspace.lock():
         now_s = find_reference_time(workspace)
         result = PruneResult()
-        removed = _prune_tenants(workspace, tenants, limits, now_s, by or find_command_actor(), result, dry_run=dry_run)
-        result.kinds.extend(_prune_exchange(workspace, tenants, dry_run=dry_run))
-        result.kinds.extend(_prune_quarantine(workspace, tenants, limits, now_s, dry_run=dry_run))
+        removed = _prune_tenants(workspace, tenants, limits, now_s, by, result, dry_run=dry_run)
+        with open_span("prune exchange"):
+            result.kinds.extend(_prune_exchange(workspace, tenants, dry_run=dry_run))
+        with open_span("prune quarantine"):
+            result.kinds.extend(_prune_quarantine(workspace, tenants, limits, now_s, dry_run=dry_run))
         if tenants is None:
-            result.kinds.extend(prune_datasets(workspace, limits, now_s, removed, dry_run=dry_run))
-            result.kinds.extend(_prune_records(workspace, limits, now_s, dry_run=dry_run))
+            with open_span("prune dataset versions"):
+                result.kinds.extend(prune_datasets(workspace, limits, now_s, removed, dry_run=dry_run))
+            with open_span("prune records"):
+                result.kinds.extend(_prune_records(workspace, limits, now_s, dry_run=dry_run))
     return result
 
 

@@ -18,6 +18,11 @@ class PrunedTenant:
     predictions: int = 0
     """Versions that stay and whose predictions were removed."""
 
+    @property
+    def count(self) -> int:
+        """Versions, runs and predictions together."""
+        return len(self.versions) + self.runs + self.predictions
+
 
 @dataclass(frozen=True, slots=True)
 class PrunedKind:
@@ -39,6 +44,16 @@ class PruneResult:
     tenants: list[PrunedTenant] = field(default_factory=list)
     kinds: list[PrunedKind] = field(default_factory=list)
 
+    @property
+    def count(self) -> int:
+        """Versions, runs, predictions, objects and rows together."""
+        return sum(one.count for one in self.tenants) + sum(one.objects for one in self.kinds)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of everything that has a size."""
+        return sum(one.size_bytes for one in self.tenants) + sum(one.size_bytes or 0 for one in self.kinds)
+
 
 def summarize_pruning(result: PruneResult, *, dry_run: bool) -> str:
     """Return the result in one line."""
@@ -52,8 +67,7 @@ def summarize_pruning(result: PruneResult, *, dry_run: bool) -> str:
     predictions = sum(one.predictions for one in tenants)
     parts += [f"the predictions of {_count(predictions, 'version')}"] if predictions else []
     parts += [f"{_sum(result.kinds, kind):,} {kind}" for kind in dict.fromkeys(one.kind for one in result.kinds)]
-    size = sum(one.size_bytes for one in tenants) + sum(one.size_bytes or 0 for one in result.kinds)
-    what = f"{', '.join(parts)}: {size / 1e6:,.1f} MB"
+    what = f"{', '.join(parts)}: {result.size_bytes / 1e6:,.1f} MB"
     return f"{what} would be removed" if dry_run else f"{what} removed"
 
 
@@ -64,8 +78,7 @@ def make_rows(result: PruneResult) -> list[list[str]]:
         parts = [f"versions {', '.join(one.versions)}"] if one.versions else []
         parts += [_count(one.runs, "run") + " without a version"] if one.runs else []
         parts += [f"predictions of {_count(one.predictions, 'version')}"] if one.predictions else []
-        number = len(one.versions) + one.runs + one.predictions
-        rows.append([one.tenant, "; ".join(parts), f"{number:,}", f"{one.size_bytes:,}"])
+        rows.append([one.tenant, "; ".join(parts), f"{one.count:,}", f"{one.size_bytes:,}"])
     for other in result.kinds:
         size = "-" if other.size_bytes is None else f"{other.size_bytes:,}"
         rows.append([other.tenant or "-", other.kind, f"{other.objects:,}", size])

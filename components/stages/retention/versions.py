@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.config import RetentionConfig
+from components.otel.spans import open_span
 from components.registry.mlflow.pruning import StoredRun
 from components.registry.mlflow.versions import PREDICTIONS_TAG, Version
 from components.rollout.policy.former_champions import list_former_champions
@@ -60,13 +61,15 @@ def prune_tenant(
         RegistryError: see `Registry.remove_stored_runs`.
         WorkspaceError: the tenant's lock is not free, or the database does not answer.
     """
-    with lock_tenant(workspace, tenant) as lease:
+    with open_span("prune tenant", tenant=tenant) as span, lock_tenant(workspace, tenant) as lease:
         found = _find(workspace, tenant, lease.state, used, limits, now_s)
-        if not (found.runs or found.predictions):
+        summary = _summarize(tenant, found)
+        span.set(removed=summary.count, bytes=summary.size_bytes)
+        if not summary.count:
             return None, set()
         if not dry_run:
-            _remove(workspace, tenant, found, by, limits)
-    return _summarize(tenant, found), {one.dataset_version for one in found.versions if one.dataset_version}
+            _remove(workspace, tenant, found, summary, by, limits)
+    return summary, {one.dataset_version for one in found.versions if one.dataset_version}
 
 
 def _find(
@@ -108,7 +111,9 @@ def _find_predictions(
     return [(one, size) for one, size in sizes if size is not None]
 
 
-def _remove(workspace: Workspace, tenant: str, found: _Found, by: Actor, limits: RetentionConfig) -> None:
+def _remove(
+    workspace: Workspace, tenant: str, found: _Found, summary: PrunedTenant, by: Actor, limits: RetentionConfig
+) -> None:
     registry, removed = workspace.registry, found.versions
     if found.runs:
         registry.remove_stored_runs(tenant, found.runs)
@@ -119,7 +124,6 @@ def _remove(workspace: Workspace, tenant: str, found: _Found, by: Actor, limits:
     with convert_disk_errors(f"remove copies of old versions of {tenant}"):
         for path in find_cached_copies(workspace, [one.sha256 for one in removed if one.sha256 not in kept]):
             remove_tree(path)
-    summary = _summarize(tenant, found)
     which = f"versions {join_abbreviated(summary.versions)}" if removed else "no version"
     why = f"{which} and {summary.runs} runs without a version, older than {limits.days:g} days, were removed"
     if found.predictions:

@@ -1,11 +1,14 @@
 """The spans of requests: of the application over a fake engine, and of a real server with a real engine and its log."""
 
+import asyncio
 import json
 
 import httpx
 import pytest
 from otlp_receiver import run_otlp_receiver
 from waiting import wait_until
+
+from components.errors import ArtifactError
 
 SECRET = "zanzibar"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -55,6 +58,33 @@ def test_a_request_goes_on_with_its_caller_s_trace_and_no_text_is_in_its_span(ot
     assert {"POST /v1/completions", "GET /v1/models/{model}", "POST"} < names
     assert names - {"POST /v1/completions", "GET /v1/models/{model}", "POST"} <= {"_OTHER", "_OTHER /v1/models"}
     assert not any(SECRET in body.decode("utf-8", "replace").lower() for body in otlp.bodies)
+
+
+def test_the_unseen_answer_of_a_shadow_trial_is_below_the_request_and_says_how_it_ended(
+    otlp, ask, fleet, start_trial, observe
+):
+    damaged = ArtifactError("an artifact", SECRET, "restore it")
+
+    async def talk(client, service):
+        await start_trial(service, shadow=True)
+        working = asyncio.create_task(service.shadow_queue.run_forever())
+        for count, problem in ((2, None), (4, damaged)):
+            if problem:
+                fleet.engine.errors[fleet.registry.find_challenger("alder").sha256] = problem
+            await client.post("/v1/completions", json={"model": "alder", "prompt": SECRET, "max_tokens": 2})
+            while sum(one.requests for one in await observe(service)) < count:
+                await asyncio.sleep(0.001)
+        working.cancel()
+
+    ask(talk)
+    wait_until(lambda: len(otlp.find("shadow answer")) == 2, "the spans of two shadow answers")
+    requests, answers = otlp.find("POST /v1/completions"), otlp.find("shadow answer", tenant="alder", version="2")
+    assert [(one.trace_id, one.parent_id) for one in answers] == [(one.trace_id, one.span_id) for one in requests]
+    assert [one.is_failed for one in answers] == [False, True]
+    assert [one.attributes["prefixfleet.outcome"] for one in answers] == ["done", "failed"]
+    assert answers[0].attributes["gen_ai.usage.output_tokens"] == 2
+    assert answers[1].attributes["error.type"] == "ArtifactError"
+    assert not any(SECRET.encode() in body for body in otlp.bodies)
 
 
 @pytest.mark.slow

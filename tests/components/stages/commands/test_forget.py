@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 import torch
+from waiting import wait_until
 
 from components.data.dvc_objects import find_owned_objects
 from components.errors import ConfigError, DataError, WorkspaceError
@@ -26,6 +27,9 @@ from components.storage.timeouts import DatabaseTimeouts
 
 pytestmark = pytest.mark.slow
 
+STEPS = ("remove versions", "remove data", "remove files", "remove objects")
+"""Spans of `forget` between its two searches."""
+
 
 def list_objects(folder):
     return {path.parent.name + path.name for path in folder.glob("files/md5/??/*")}
@@ -44,7 +48,9 @@ def write_served_rows(root, tenant):
         connection.exec_driver_sql(f"INSERT INTO prefixfleet_keys VALUES ('{tenant}', '{tenant}')")
 
 
-def test_everything_of_one_tenant_is_removed_and_everything_of_the_others_stays(make_checkout, write_tenant, run_in):
+def test_everything_of_one_tenant_is_removed_and_everything_of_the_others_stays(
+    make_checkout, write_tenant, run_in, otlp
+):
     root = make_checkout(("alder", "birch"))
     shutil.copy(root / "data/alder/test.jsonl", root / "data/birch/test.jsonl")  # an object that two tenants share
     run_in(root, "dvc", "add", "-q", "data")
@@ -107,6 +113,10 @@ def test_everything_of_one_tenant_is_removed_and_everything_of_the_others_stays(
         assert connection.exec_driver_sql("SELECT tenant FROM prefixfleet_keys").scalars().all() == ["birch"]
     with pytest.raises(DataError, match="nothing anywhere"):
         forget(Workspace(root), "alder")
+    failed = wait_until(lambda: [one for one in otlp.find("forget") if one.is_failed], "the span of what failed")
+    assert [one.attributes for one in failed] == [{"prefixfleet.tenant": "alder", "error.type": "DataError"}]
+    done = otlp.find("forget", tenant="alder")[0]
+    assert otlp.list_children(done) == ["search", *STEPS, "search"]
 
     forget(Workspace(root), "birch", by=Actor("ada"))  # the last tenant
     assert find_remains(Workspace(root), "birch") == list((root / "data").iterdir()) == []

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 import pytest
 import torch
 from mlflow import MlflowClient
+from waiting import wait_until
 
-from components.errors import ConfigError, LockHeldError, OwnershipError, RegistryError
+from components.errors import ConfigError, DataError, LockHeldError, OwnershipError, RegistryError
 from components.model.prefix.prefix import Prefix
 from components.registry.artifact import save_artifact
 from components.registry.registry import RunLog
@@ -74,7 +75,7 @@ def fleet(make_root):
     return made
 
 
-def test_old_versions_go_with_their_runs_and_files_and_the_ledger_says_so(fleet):
+def test_old_versions_go_with_their_runs_and_files_and_ledger_and_trace_say_so(otlp, fleet):
     manual.promote(fleet.workspace, "alder", "1", Actor("ada"))
     copy = fleet.workspace.root / "var/prefixes" / fleet.workspace.registry.find_versions("alder")[-2].sha256
     copy.mkdir(parents=True)
@@ -93,6 +94,17 @@ def test_old_versions_go_with_their_runs_and_files_and_the_ledger_says_so(fleet)
     assert (last.action, last.by) == ("prune", "ada")
     assert last.figures == {"versions": ["2", "3", "4"], "dataset_versions": ["d" * 32]}
     assert prune(fleet.workspace) == PruneResult()
+    with pytest.raises(DataError):
+        prune(fleet.workspace, ["oak"])
+    failed = wait_until(lambda: [one for one in otlp.spans if one.is_failed], "the span of the pruning that failed")
+    assert [(one.name, one.attributes["error.type"]) for one in failed] == [("prune", "DataError")]
+    size = removed.tenants[0].size_bytes
+    (done,) = otlp.find("prune", dry_run=False, removed=3, bytes=size)
+    (found,) = otlp.find("prune", dry_run=True, removed=3, bytes=size)
+    parts = ["prune exchange", "prune quarantine", "prune dataset versions", "prune records"]
+    assert otlp.list_children(done) == otlp.list_children(found) == ["prune tenant", "prune tenant", *parts]
+    counts = [(one.attributes["prefixfleet.removed"]) for one in otlp.find("prune tenant", tenant="alder")]
+    assert counts == [3, 3, 0]
 
 
 def test_rollback_finds_its_version_after_pruning(fleet):
