@@ -77,8 +77,10 @@ def main() -> None:
 
 
 def _run(folder: Path, disk: SmallDisk, services: FleetServices, stack: ExitStack, chosen: argparse.Namespace) -> int:
-    from compressed_day import promises
+    from compressed_day import answer_promises, part_promises, version_promises
     from compressed_day.first_state import check_first_state, make_first_state
+    from compressed_day.promise import print_table
+    from compressed_day.records import read_records
 
     from components.stages.workspace import Workspace
 
@@ -140,24 +142,24 @@ def _run(folder: Path, disk: SmallDisk, services: FleetServices, stack: ExitStac
     last = commands.run("rollout")
     commands.cycles.append(last)
     verified = commands.run("history", "--verify")
-    records = promises.read_records(workspace)
+    records = read_records(workspace)
     table = [
-        promises.judge_answers(day, records),
+        answer_promises.judge_answers(day, records),
         judge_texts(workspace, traffic.exchanges),
-        promises.judge_intruders(day),
-        promises.judge_requests(day),
-        promises.judge_feedback(day, records),
-        promises.judge_versions(day, records, verified.printed if verified.code else ""),
-        promises.judge_bad_version(day, records),
-        promises.judge_good_versions(day, records),
-        promises.judge_nights(day),
-        promises.judge_cycles(day),
-        promises.judge_servers(day),
-        promises.judge_console(day, visits.answers),
-        promises.judge_memory(memory.measure_slopes(_SETTLING_S, _LEAST_LIFE_S), _MOST_MB_PER_MINUTE),
-        promises.judge_alerts(alerts.fired),
+        answer_promises.judge_intruders(day),
+        answer_promises.judge_requests(day),
+        answer_promises.judge_feedback(day, records),
+        version_promises.judge_versions(day, records, verified.printed if verified.code else ""),
+        version_promises.judge_bad_version(day, records),
+        version_promises.judge_good_versions(day, records),
+        part_promises.judge_nights(day),
+        part_promises.judge_cycles(day),
+        part_promises.judge_servers(day),
+        part_promises.judge_console(day, visits.answers),
+        part_promises.judge_memory(memory.measure_slopes(_SETTLING_S, _LEAST_LIFE_S), _MOST_MB_PER_MINUTE),
+        part_promises.judge_alerts(alerts.fired),
     ]
-    broken = promises.print_table(table)
+    broken = print_table(table)
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     return broken
 

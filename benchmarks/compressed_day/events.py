@@ -1,6 +1,6 @@
 """What happens in a day, in its order: two nights, a dead worker, a killed server, a restart of each part, a full disk.
 
-Each event is written down with its time and its result. Does not judge them: `promises` does.
+Each event is written down with its time and its result. Does not judge them: the modules `..._promises` do.
 """
 
 import re
@@ -98,7 +98,7 @@ class Day:
                 self.services.start(_WORKER)
             time.sleep(0.1)
         self.nights["night"] = Ended("retrain", process.returncode, log.read_text(), started_s, time.monotonic())
-        self.tell(f"night: exit code {process.returncode}: {_get_last_line(log)}")
+        self.tell(f"night: exit code {process.returncode}: {_get_last_line(log.read_text())}")
 
     def _trains_on_worker(self, log: Path) -> bool:
         """Return whether the worker trains; each shard has a process of its own, a descendant of the worker."""
@@ -135,7 +135,7 @@ class Day:
         self.outages["disk"] = started_s, time.monotonic()
         self.tell("the disk has space again")
         evening = self.nights["night after it"] = self.commands.run("retrain")
-        self.tell(f"night after it: exit code {evening.code}: {evening.printed.strip().splitlines()[-1]}")
+        self.tell(f"night after it: exit code {evening.code}: {_get_last_line(evening.printed)}")
 
     def _restart_servers(self) -> None:
         """As an upgrade does: SIGTERM, start, wait until it is ready, then the next."""
@@ -145,5 +145,5 @@ class Day:
             self.restarts += 1
 
 
-def _get_last_line(log: Path) -> str:
-    return (log.read_text().strip().splitlines() or [""])[-1]
+def _get_last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]

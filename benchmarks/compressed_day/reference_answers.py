@@ -8,7 +8,7 @@ from pathlib import Path
 from components.model.decoding import Decoding, generate_text
 from components.registry.artifact import load_artifact
 from components.stages.workspace import Workspace
-from compressed_day.promises import Promise
+from compressed_day.promise import Promise
 from compressed_day.traffic import Exchange
 
 _MOST_VERSIONS = 40

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -17,6 +18,7 @@ _FIX = "correct it there; https://appriseit.com/services/ lists the form for eac
 _MIN_HIDDEN = 3
 """Characters of a part of a URL from which it is hidden in messages."""
 _MAX_PROBLEM = 300
+_LOG_LOCK = threading.Lock()
 _PLAIN_WORDS = {"http", "https", "localhost", "json", "jsons", "mailto", "mailtos"}
 
 
@@ -66,18 +68,22 @@ def _hide_parts(text: str, urls: str) -> str:
 
 @contextlib.contextmanager
 def _capture_log() -> Iterator[io.StringIO]:
-    """Keep Apprise's warnings for the caller; no other log has them or the requests, which have parts of the URLs."""
+    """Keep Apprise's warnings for the caller; no other log has them or the requests, which have parts of the URLs.
+
+    One block at a time in a process: all threads share the logs, so another channel's warnings would be among these.
+    """
     logger, requests, stream = logging.getLogger("apprise"), logging.getLogger("urllib3"), io.StringIO()
     handler = logging.StreamHandler(stream)
-    before = logger.propagate, logger.level, requests.level
-    logger.addHandler(handler)
-    logger.propagate = False
-    logger.setLevel(logging.WARNING)
-    requests.setLevel(logging.CRITICAL)
-    try:
-        yield stream
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = before[0]
-        logger.setLevel(before[1])
-        requests.setLevel(before[2])
+    with _LOG_LOCK:
+        before = logger.propagate, logger.level, requests.level
+        logger.addHandler(handler)
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+        requests.setLevel(logging.CRITICAL)
+        try:
+            yield stream
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = before[0]
+            logger.setLevel(before[1])
+            requests.setLevel(before[2])

@@ -11,8 +11,8 @@ from components.rollout.store.deliveries import Delivery
 _MAX_LINES = 40
 _MAX_LISTED = 15
 _MAX_WHY = 240
-_CALLS = re.compile(r"(@|<!)(?=(?:all|channel|everyone|here)\b)")
-"""What makes chats call everyone; reasons may quote a tenant's text."""
+_CALLS = re.compile(r"@(?=(?:all|channel|everyone|here)\b)|<(?=[!@])")
+"""What makes chats call everyone, a group or a person; reasons may quote a tenant's text."""
 _VERBS: Mapping[str, str] = {
     "version.challenged": "put on trial",
     "version.advanced": "trial advanced",

@@ -50,9 +50,9 @@ class Collector:
 
     def _add(self, work: Callable[[], object]) -> "_Sending":
         # The thread starts now: at the end of a process Python 3.12 starts none.
-        self._sending = [one for one in self._sending if not one.is_done]
-        self._sending.append(_Sending(work))
-        return self._sending[-1]
+        added = _Sending(work)
+        self._sending = [*(one for one in self._sending if not one.is_done), added]
+        return added
 
     def finish(self) -> None:
         """Wait a little for what is being sent; nothing is sent afterwards."""

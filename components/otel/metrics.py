@@ -56,10 +56,15 @@ class PeriodicMetrics:
     def __exit__(self, *_problem: object) -> None:
         """End, with the last metrics; does not wait for the collector."""
         self._is_ending.set()
-        if wants_metrics():
-            from components.otel.collector import get_collector
+        if not wants_metrics():
+            return
+        from components.otel.collector import get_collector
 
+        try:
             last = list(self._collect())
+        except Exception:  # noqa: BLE001 - the server's own end must not fail
+            _log.exception("the last metrics were not sent over OTLP")
+        else:
             get_collector().send(lambda: _export(last, self._began_ns))
 
     def _run(self) -> None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from aiosmtpd.controller import Controller
@@ -17,6 +17,8 @@ class Receiver:
 
     def __init__(self) -> None:
         self.status = 200
+        self.may_answer: Event | None = None
+        """What an answer waits for; None: nothing."""
         self.received: list[tuple[bytes, dict[str, str]]] = []
         """Bodies and headers."""
         self.paths: list[str] = []
@@ -32,6 +34,8 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 receiver.received.append((body, dict(self.headers)))
                 receiver.paths.append(self.path)
+                if receiver.may_answer is not None:
+                    receiver.may_answer.wait(60)
                 self.send_response(receiver.status)
                 self.send_header("content-length", "0")
                 self.end_headers()

@@ -161,9 +161,11 @@ class CodeLogin:
     def _open_cookie(self, cookie: str) -> str | None:
         """Return the page in a cookie; None: it is none, or too old."""
         parts = cookie.split(".")
-        if len(parts) != 3 or not parts[1].isdecimal() or self._timer() >= int(parts[1]):
+        if len(parts) != 3:
             return None
         try:
+            if self._timer() >= int(parts[1]):
+                return None
             return base64.urlsafe_b64decode(parts[2] + "=" * (-len(parts[2]) % 4)).decode()
         except (binascii.Error, ValueError):
             return None

@@ -2,9 +2,12 @@
 
 import json
 import logging
+import threading
 
 import pytest
+from processes import find_free_port
 from receivers import MailServer, Receiver
+from waiting import wait_until
 
 from components.errors import ConfigError
 from components.notify.channels import open_channel, send_message
@@ -58,6 +61,29 @@ def test_what_fails_is_said_without_the_address_and_goes_to_no_log(caplog):
     for text in (refused, silent, caplog.text):
         assert TOKEN not in text
         assert "127.0.0.1" not in text
+
+
+def test_two_threads_that_send_at_once_see_and_log_nothing_of_the_other_channel(caplog):
+    slow, held = Receiver(), threading.Event()
+    slow.status, slow.may_answer = 403, held
+    problems = {}
+
+    def send(name, urls):
+        problems[name] = send_message(urls, name, TITLE, BODY)
+
+    with caplog.at_level(logging.DEBUG), slow.run():
+        first = threading.Thread(target=send, args=("first", f"json://127.0.0.1:{slow.port}/first"))
+        first.start()
+        wait_until(lambda: slow.received, "the first message")
+        second = threading.Thread(target=send, args=("second", f"json://127.0.0.1:{find_free_port()}/x{TOKEN}"))
+        second.start()
+        second.join(0.5)
+        held.set()
+        for one in (first, second):
+            one.join()
+    assert "403" in problems["first"]
+    assert problems["second"]
+    assert TOKEN not in problems["first"] + caplog.text
 
 
 @pytest.mark.parametrize(

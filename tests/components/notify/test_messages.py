@@ -93,8 +93,8 @@ def test_moves_are_told_in_one_line_each_and_many_are_counted():
     assert stopped.title == "[Acme] run 42 was stopped by an error; acme: promoted"
     assert "was stopped by an error: wanted MLflow; got silence; start it" in stopped.body
     assert describe_move(LedgerEntry(tenant="acme", by="ada", action="prune")) is None
-    loud = write(move(why="@channel <!here> ada@host"))
-    assert loud.body.endswith("@\u200bchannel <!\u200bhere> ada@host")
+    loud = write(move(why="@channel <!here> <!subteam^S1> <@U1> ada@host"))
+    assert loud.body.endswith("@\u200bchannel <\u200b!here> <\u200b!subteam^S1> <\u200b@U1> ada@host")
 
 
 def test_the_body_of_an_event_has_the_form_of_standard_webhooks_and_tells_no_address():
