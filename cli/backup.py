@@ -50,7 +50,8 @@ def backup(
             from components.stages.backup.keeping import verify_backups
 
             read = verify_backups(open_backups(target))
-            print_line(f"{read.backups} backups with {read.objects:,} objects: no damage")
+            what = "backup" if read.backups == 1 else "backups"
+            print_line(f"{read.backups} {what} with {read.objects:,} objects: no damage")
             return
         from components.stages.backup.make import make_backup
 

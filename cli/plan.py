@@ -71,7 +71,8 @@ def _print(planned: "Plan", estimates: "Mapping[str, TrainingEstimate]", drops: 
     if estimates and total.device_seconds is None:
         print_line("device seconds are unknown: no training was measured in this workspace yet")
     if drops:
-        print_line(f"{len(drops):,} drops wait, which `retrain` takes first: {join_abbreviated(drops)}")
+        what = "drop waits" if len(drops) == 1 else "drops wait"
+        print_line(f"{len(drops):,} {what}, which `retrain` takes first: {join_abbreviated(drops)}")
 
 
 def _to_json(tenant: str, reason: str, estimates: "Mapping[str, TrainingEstimate]") -> dict[str, Any]:

@@ -116,7 +116,9 @@ def _summarize(workspace: "Workspace", fleet: "FleetStatus", hidden: "Sequence[T
         lines.append(lost)
     if fleet.drops:
         names = join_abbreviated(fleet.drops)
-        lines.append(f"{len(fleet.drops):,} drops wait: {names}; `prefixfleet data take` takes them, as does `retrain`")
+        what = "drop waits" if len(fleet.drops) == 1 else "drops wait"
+        taken = "`prefixfleet data take` takes what waits, as does `retrain`"
+        lines.append(f"{len(fleet.drops):,} {what}: {names}; {taken}")
     return lines
 
 

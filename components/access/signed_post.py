@@ -43,8 +43,10 @@ def post_signed(url: str, keys: Sequence[bytes], delivery_id: str, payload: byte
     }
     try:
         response = httpx.post(url, content=payload, headers=headers, timeout=_TIMEOUT_S)
+    except httpx.TimeoutException:
+        return f"no answer within {_TIMEOUT_S:.0f} s"
     except (httpx.HTTPError, httpx.InvalidURL) as problem:
-        return type(problem).__name__
+        return f"no answer ({type(problem).__name__})"
     return "" if response.is_success else f"status {response.status_code}"
 
 

@@ -28,8 +28,12 @@ def read_reference(
         fix = "write it there, readable only for the user of this process"
         try:
             text = (root / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ConfigError(wanted, "no such file", fix) from None
+        except PermissionError:
+            raise ConfigError(wanted, "a file that this process may not read", fix) from None
         except (OSError, UnicodeDecodeError) as problem:
-            raise ConfigError(wanted, type(problem).__name__, fix) from None
+            raise ConfigError(wanted, f"a file that cannot be read ({type(problem).__name__})", fix) from None
     elif read_block is None:
         raise ConfigError(wanted, "a process that does not know Prefect", "use env: or file:, or send by a flow")
     else:

@@ -25,7 +25,7 @@ def test_backup_list_verify_and_restore_say_what_they_did(fleet, call, tmp_path)
     assert listed[0].split()[:2] == ["backup", "complete"]
     assert len(listed) == 2
     assert listed[1].endswith(str(fleet))
-    assert call(fleet, "backup", "--verify").stdout.startswith("1 backups with ")
+    assert call(fleet, "backup", "--verify").stdout.startswith("1 backup with ")
     result = call(tmp_path, "restore", str(tmp_path / "backups"), str(tmp_path / "new"))
     assert result.exit_code == 0, result.output
     assert "1 tenants with a champion; ledger: 1 lines" in result.stdout

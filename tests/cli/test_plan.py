@@ -17,7 +17,7 @@ def test_the_plan_names_tenants_reasons_and_drops_that_wait(call, make_root, wri
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert [line.split(maxsplit=1) for line in lines[1:3]] == [["alder", "no prefix yet"], ["birch", "no prefix yet"]]
-    assert lines[3:] == ["2 to train, 0 up to date", "1 drops wait, which `retrain` takes first: cedar"]
+    assert lines[3:] == ["2 to train, 0 up to date", "1 drop waits, which `retrain` takes first: cedar"]
     assert not (root / "out" / "train").exists()
 
 

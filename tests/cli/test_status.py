@@ -31,7 +31,7 @@ def test_a_workspace_without_versions_has_a_row_for_each_tenant_and_a_summary(ca
     assert [row.split()[0] for row in rows] == ["alder", "birch"]
     assert all("12/4/6" in row for row in rows)
     assert result.stdout.splitlines()[-2] == "2 tenants: 2 new"
-    assert result.stdout.splitlines()[-1].startswith("1 drops wait: cedar; `prefixfleet data take`")
+    assert result.stdout.splitlines()[-1].startswith("1 drop waits: cedar; `prefixfleet data take`")
 
 
 def test_json_has_the_documented_keys(call, make_root, write_tenant):
@@ -99,7 +99,7 @@ def test_a_terminal_shows_fifty_tenants_unless_all_are_asked_for(monkeypatch, ca
     ]
 
 
-@pytest.mark.parametrize(("made", "line"), [("drops", "1 drops wait"), ("data.dvc", "`dvc pull`"), ("", "data import")])
+@pytest.mark.parametrize(("made", "line"), [("drops", "1 drop waits"), ("data.dvc", "`dvc pull`"), ("", "data import")])
 def test_a_workspace_without_data_says_what_to_do_next(call, make_root, write_tenant, made, line):
     root = make_root(())
     (root / "data.dvc").unlink()

@@ -242,3 +242,12 @@ def test_the_settings_of_the_cloud_are_in_the_manifests():
     assert rule["host"] == settings["HOST"]
     served = {each["path"]: each["backend"]["service"]["name"] for each in rule["http"]["paths"]}
     assert served == {"/": "gateway", MOUNT: "console"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_prefects_server_writes_its_files_and_pages_into_volumes(overlay):
+    (container,) = list_containers(find_workloads(render(overlay))["prefect"])
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    mounts = [Path(each["mountPath"]) for each in container["volumeMounts"] if not each.get("readOnly")]
+    for name in ("HOME", "PREFECT_HOME", "PREFECT_SERVER_UI_STATIC_DIRECTORY"):
+        assert any(Path(environment[name]).is_relative_to(mount) for mount in mounts), name

@@ -50,7 +50,9 @@ def check_upgrade(workspace: Workspace) -> list[UpgradePart]:
 
 def _check_files(workspace: Workspace) -> UpgradePart:
     names = [one.name for one in find_differences(workspace)]
-    present = f"{join_abbreviated(names)} differ" if names else "as in a new workspace"
+    present = (
+        f"{join_abbreviated(names)} {'differs' if len(names) == 1 else 'differ'}" if names else "as in a new workspace"
+    )
     todo = "see `prefixfleet upgrade`, and apply what you want of it" if names else ""
     return UpgradePart("files", present, "those of a new workspace", todo)
 

@@ -22,7 +22,7 @@ def test_a_secret_comes_from_where_it_is_said_to_be(tmp_path):
     ("reference", "words"),
     [
         ("env:OPS", "the environment variable OPS, for the channel ops; got none; set OPS"),
-        ("file:missing", "the file missing, for the channel ops; got FileNotFoundError"),
+        ("file:missing", "the file missing, for the channel ops; got no such file"),
         ("file:bytes", "got UnicodeDecodeError"),
         ("file:.", "got IsADirectoryError"),
         ("file:empty", "got none"),

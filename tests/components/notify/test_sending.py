@@ -110,7 +110,7 @@ def test_a_receiver_that_is_down_gets_it_later_and_later_with_the_same_id(fleet)
         assert len(receiver.received) == 1, "the second event is not tried at a receiver that is down"
     for pause_s in (5, 10):
         fleet.now_s += pause_s
-        assert fleet.send(config).problems == ["crm: ConnectError"]
+        assert fleet.send(config).problems == ["crm: no answer (ConnectError)"]
     receiver.status = 200
     with receiver.run():
         fleet.now_s += 20

@@ -105,10 +105,10 @@ def test_a_receiver_that_is_down_stops_nothing_and_is_shown(make, caplog):
     workspace = make(url)
     record(workspace, ROLLBACK)
     with caplog.at_level("WARNING", logger="prefixfleet"):
-        assert send_notifications(workspace, None).problems == ["crm: ConnectError"]
-    assert "not told, the next flow tries again: crm: ConnectError" in caplog.text
+        assert send_notifications(workspace, None).problems == ["crm: no answer (ConnectError)"]
+    assert "not told, the next flow tries again: crm: no answer (ConnectError)" in caplog.text
     counts = count_deliveries(workspace.database)["crm"]
-    assert (counts.waiting, counts.problem) == (1, "ConnectError")
+    assert (counts.waiting, counts.problem) == (1, "no answer (ConnectError)")
 
 
 def test_a_database_that_fails_stops_nothing(make, caplog):
