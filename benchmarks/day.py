@@ -129,15 +129,15 @@ def _run(folder: Path, disk: SmallDisk, services: FleetServices, stack: ExitStac
         flush=True,
     )
     visits = ConsoleVisits(console.url, key, tenants)
-    watches = (traffic, memory, alerts, visits)
-    for watch in watches:
+    watches = {"memory": memory, "alerts": alerts, "console": visits}
+    for watch in (traffic, *watches.values()):
         watch.start()
     with commands.repeat_cycles(_CYCLE_PAUSE_S):
         try:
             day.run()
         except KeyboardInterrupt:
             day.tell("stopped by hand; what has happened so far:")
-    for watch in watches:
+    for watch in (traffic, *watches.values()):
         watch.stop()
     last = commands.run("rollout")
     commands.cycles.append(last)
@@ -156,6 +156,7 @@ def _run(folder: Path, disk: SmallDisk, services: FleetServices, stack: ExitStac
         part_promises.judge_cycles(day),
         part_promises.judge_servers(day),
         part_promises.judge_console(day, visits.answers),
+        part_promises.judge_watches(watches),
         part_promises.judge_memory(memory.measure_slopes(_SETTLING_S, _LEAST_LIFE_S), _MOST_MB_PER_MINUTE),
         part_promises.judge_alerts(alerts.fired),
     ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from compressed_day.commands import Ended
 from compressed_day.events import Day
 from compressed_day.promise import Promise
+from compressed_day.watch import Watch
 
 _RECOVER_S = 15.0
 """How long before and after an outage a page may be refused."""
@@ -69,6 +70,17 @@ def judge_console(day: Day, answers: Sequence[tuple[float, str, int]]) -> Promis
 
 def _is_in_outage(day: Day, at_s: float) -> bool:
     return any(from_s - _RECOVER_S < at_s < to_s + _RECOVER_S for from_s, to_s in day.outages.values())
+
+
+def judge_watches(watches: Mapping[str, Watch]) -> Promise:
+    """Memory, alerts and the console were looked at: a promise that nobody watched is not kept."""
+    broken = [
+        f"{name}: {len(one.failures)} of {one.looks} looks failed {one.failures[-1:]}"
+        for name, one in watches.items()
+        if not one.looks or 2 * len(one.failures) > one.looks
+    ]
+    lines = [f"{name} {one.looks} times, {len(one.failures)} failed" for name, one in watches.items()]
+    return Promise("the fleet is watched all day", "; ".join(lines), broken)
 
 
 def judge_memory(slopes: Mapping[str, tuple[float, float, float]], most_mb: float) -> Promise:

@@ -130,6 +130,13 @@ class Traffic:
             except httpx.HTTPError as problem:
                 exchange.problem = f"no whole answer: {problem!r}"
                 return ""
+            except (
+                LookupError,
+                TypeError,
+                ValueError,
+            ) as problem:  # of another form; it must not end the other callers
+                exchange.problem = f"status {exchange.status} with an answer of another form: {problem!r}"
+                return ""
             if wait_s is None or time.monotonic() + wait_s > exchange.started_s + _PATIENCE_S:
                 return str(answer_id)
             await asyncio.sleep(wait_s)

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from components.errors import ArtifactError, RegistryError, SchemaError
+from components.errors import ArtifactError, ConfigError, RegistryError, SchemaError
 from components.registry.manifest import ARTIFACT_SCHEMA, MANIFEST_FILE, read_manifest
 from components.registry.mlflow.store_places import find_database
 from components.registry.mlflow.tables import REVISION, read_revision
 from components.rollout.store.database import find_database_url, inspect_tables
 from components.stages.commands.upgrade import find_differences
 from components.stages.progress import join_abbreviated
-from components.stages.server_params import compare_with_servers, find_server_file
+from components.stages.server_params import FILE_VARIABLE, compare_with_servers, find_server_file
 from components.stages.workspace import Workspace
 from components.storage.urls import hide_password
 
@@ -102,10 +102,15 @@ def _check_artifacts(workspace: Workspace) -> UpgradePart:
 
 
 def _check_servers(workspace: Workspace) -> Iterator[UpgradePart]:
-    if (file := find_server_file()) is not None:
+    if (file := find_server_file()) is None:
+        return
+    try:
         found = compare_with_servers(workspace, file)
-        present = join_abbreviated(found, "; ") or "as in the workspace"
-        yield UpgradePart(f"the servers' {file}", present, "the workspace's settings", _AGREE if found else "")
+    except ConfigError as problem:
+        present, todo = problem.got, f"correct the file, or {FILE_VARIABLE}, which names it"
+    else:
+        present, todo = join_abbreviated(found, "; ") or "as in the workspace", _AGREE if found else ""
+    yield UpgradePart(f"the servers' {file}", present, "the workspace's settings", todo)
 
 
 def _describe_revision(revision: str | None) -> str:

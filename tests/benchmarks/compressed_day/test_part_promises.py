@@ -2,6 +2,7 @@
 
 import pytest
 from compressed_days import make_day
+from waiting import wait_until
 
 
 def test_a_day_that_was_stopped_names_the_nights_that_it_lacks() -> None:
@@ -22,3 +23,25 @@ def test_growing_memory_and_a_page_are_found_and_the_table_counts_what_is_broken
     printed = capsys.readouterr().out
     assert "warnings: PrefixFleetServerDown" in printed
     assert "! PrefixFleetNoServer" in printed
+
+
+def test_a_watch_goes_on_after_a_look_that_failed_and_one_that_saw_nothing_is_found() -> None:
+    from compressed_day.part_promises import judge_watches
+    from compressed_day.watch import Watch
+
+    looks = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) == 1:
+            raise OSError
+
+    watch = Watch(look, 0.01)
+    watch.start()
+    wait_until(lambda: len(looks) > 2, "three looks")
+    watch.stop()
+    assert watch.failures == ["OSError()"]
+    assert judge_watches({"memory": watch}).is_kept
+    assert not judge_watches({"memory": watch, "alerts": Watch(look, 1.0)}).is_kept
+    watch.failures *= watch.looks
+    assert not judge_watches({"memory": watch}).is_kept

@@ -23,8 +23,8 @@ def test_a_secret_comes_from_where_it_is_said_to_be(tmp_path):
     [
         ("env:OPS", "the environment variable OPS, for the channel ops; got none; set OPS"),
         ("file:missing", "the file missing, for the channel ops; got no such file"),
-        ("file:bytes", "got UnicodeDecodeError"),
-        ("file:.", "got IsADirectoryError"),
+        ("file:bytes", "got a file that cannot be read (UnicodeDecodeError)"),
+        ("file:.", "got a file that cannot be read (IsADirectoryError)"),
         ("file:empty", "got none"),
         ("block:ops", "got a process that does not know Prefect"),
     ],

@@ -24,15 +24,14 @@ def file(tmp_path, monkeypatch):
 
 def test_what_servers_need_alone_is_no_difference_and_all_else_is_named_with_both_values(make_root, file):
     root = make_root(("alder", "birch"))
-    (root / "params.yaml").write_text("base: {path: base}\ntrain: {seed: 1}\n")
+    own = "base: {path: base}\ntrain: {seed: 1}\n"
+    (root / "params.yaml").write_text(own)
     assert compare_with_servers(Workspace(root), file) == []
-    (root / "overrides").mkdir(exist_ok=True)
-    (root / "overrides/birch.yaml").write_text("evaluate: {num_beams: 3}\ntrain: {seed: 7}\n")
-    file.write_text(GATEWAY + "evaluate: {max_new_tokens: 9}\ntenants: {alder: {rollout: {split: user}}}\n")
-    own = Workspace(root).params.evaluate
+    (root / "params.yaml").write_text(own + "tenants: {birch: {evaluate: {num_beams: 3}, train: {seed: 7}}}\n")
+    file.write_text(GATEWAY + "evaluate: {max_new_tokens: 9}\ntenants: {alder: {rollout: {split: request}}}\n")
     assert compare_with_servers(Workspace(root), file) == [
-        f"evaluate.max_new_tokens: {own.max_new_tokens} here, 9 there",
-        "tenants.alder.rollout.split: 'request' here, 'user' there",
+        "evaluate.max_new_tokens: 96 here, 9 there",
+        "tenants.alder.rollout.split: 'user' here, 'request' there",
         "tenants.birch.evaluate.num_beams: 3 here, 1 there",
     ]
 
@@ -45,7 +44,10 @@ def test_a_retraining_and_the_check_of_an_upgrade_tell_it(make_root, file, caplo
     assert part.todo.startswith("let both say the same")
     warn_about_servers(workspace)
     assert f"{file}, which the servers read, is not as the workspace's params.yaml: " in caplog.text
-    file.write_text("base: {pth: x}\n")
+    file.write_text(GATEWAY + "evaluate: {max_tokens: 9}\n")
+    (part,) = [one for one in check_upgrade(workspace) if one.name.startswith("the servers' ")]
+    assert "unknown key 'max_tokens'" in part.present
+    assert part.todo == f"correct the file, or {FILE_VARIABLE}, which names it"
     warn_about_servers(workspace)
     assert "the servers' settings cannot be compared with the workspace's: " in caplog.text
     caplog.clear()

@@ -64,6 +64,7 @@ def test_the_unseen_answer_of_a_shadow_trial_is_below_the_request_and_says_how_i
     otlp, ask, fleet, start_trial, observe
 ):
     damaged = ArtifactError("an artifact", SECRET, "restore it")
+    fleet.registry.register("alder", 3, "challenger")
 
     async def talk(client, service):
         await start_trial(service, shadow=True)
@@ -72,8 +73,9 @@ def test_the_unseen_answer_of_a_shadow_trial_is_below_the_request_and_says_how_i
             if problem:
                 fleet.engine.errors[fleet.registry.find_challenger("alder").sha256] = problem
             await client.post("/v1/completions", json={"model": "alder", "prompt": SECRET, "max_tokens": 2})
-            while sum(one.requests for one in await observe(service)) < count:
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(60):
+                while sum(one.requests for one in await observe(service)) < count:
+                    await asyncio.sleep(0.01)
         working.cancel()
 
     ask(talk)
