@@ -59,7 +59,7 @@ def find_offer(workspace: Workspace, state: RolloutState, move: OfferedMove) -> 
     """
     offer = next((one for one in list_offers(workspace, state) if one.move == move), None)
     if offer is None or offer.obstacle:
-        got = offer.obstacle if offer else f"{move}, which was made already"
+        got = f"{move}, which cannot be ({offer.obstacle})" if offer else f"{move}, which was made already"
         raise MoveRefusedError(f"a move of {state.tenant} that can be made now", got, "read the page again")
     return offer
 
