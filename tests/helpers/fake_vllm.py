@@ -85,8 +85,8 @@ class FakeVllm:
         return ([*ids], "length") if len(ids) == limit else ([*ids, self.base.eos_id], "stop")
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
-        ids, reason = await asyncio.to_thread(self.compute_ids, body)
         try:
+            ids, reason = await asyncio.to_thread(self.compute_ids, body)
             for number, token in enumerate(ids):
                 if self.breaks_after == number:
                     raise ConnectionAbortedError

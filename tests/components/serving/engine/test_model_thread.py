@@ -123,7 +123,7 @@ def test_many_rows_are_added_over_several_steps_if_another_tenant_s_row_is_compu
     thread = ModelThread(batch, lambda _sequence: None, timer=lambda: batch.now_s)
 
     def make(tenant: str) -> Any:
-        stream = SimpleNamespace(prompt_tokens=1, cancelled=False, loop=IdleLoop())
+        stream = SimpleNamespace(prompt_tokens=1, cancelled=False, loop=IdleLoop(), take_ready=lambda event: [event])
         return SimpleNamespace(tenant=tenant, branch_count=1, stream=stream, trace=None)
 
     step = batch.step
