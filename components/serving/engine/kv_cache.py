@@ -25,8 +25,9 @@ from components.model.base.attention_sites import find_attention_layers, make_un
 from components.model.base.load import Base
 from components.model.base.tensor_parallel import cut_heads, cut_shape
 from components.model.packing import is_packable
-from components.serving.engine.block_attention import AttentionBackend, CacheSpan, order_for_attention, plan_attention
+from components.serving.engine.block_attention import order_for_attention, plan_attention
 from components.serving.engine.block_pool import BLOCK_COLUMNS, BlockPool
+from components.serving.engine.cache_spans import AttentionBackend, CacheSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,6 @@ class KVCache:
         """See `CacheSpan.slot_columns`."""
         self._block_tables: list[list[int]] = [[] for _ in range(max_branches)]
         self._free_indices = list(range(max_branches))
-        self._shares_blocks = [False] * max_branches
         self._head_offset_H = BLOCK_COLUMNS * np.arange(shape.kv_heads)
         self._block_size, self._device = BLOCK_COLUMNS * shape.kv_heads, base.device
         self._write_index_F = torch.empty(0)
@@ -87,14 +87,14 @@ class KVCache:
         """Free an index and its blocks; `wipe` as in `BlockPool.release`."""
         self.block_pool.release(self._block_tables[cache_index], wipe=wipe)
         self.cached_columns[cache_index], self._block_tables[cache_index] = 0, []
-        self._shares_blocks[cache_index] = False
         self._slot_columns[cache_index] = (0, 0)
         self._free_indices.append(cache_index)
 
     def fork(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Let each target continue from its source's cached columns instead of its own.
 
-        Full blocks are shared, the last one is copied. A source may be a target as well.
+        Full blocks are shared. A last one that is not full goes to one target if its source is a target as well; it is
+        copied for the others.
 
         Raises:
             MemoryError: out of memory; nothing has changed.
@@ -104,19 +104,22 @@ class KVCache:
         old_tables, old_columns = [tables[index] for index in targets], list(self.cached_columns)
         old_slots = list(self._slot_columns)
         new_tables: list[list[int]] = []
-        copied, copies = list[int](), list[int]()
+        copied, copies, leaving = list[int](), list[int](), set(targets)
         for source in sources:
             full, rest = divmod(old_columns[source], BLOCK_COLUMNS)
-            shared = tables[source][:full]
-            pool.share(shared)
-            if rest:
+            needs_copy = bool(rest) and source not in leaving
+            leaving.discard(source)
+            table = tables[source][: full if needs_copy else full + bool(rest)]
+            pool.share(table)
+            if needs_copy:
                 copied.append(tables[source][full])
                 copies.append(pool.allocate())
-            new_tables.append([*shared, *copies[-1:]] if rest else shared)
+                table.append(copies[-1])
+            new_tables.append(table)
         pool.copy(copied, copies)
         for source, target, table in zip(sources, targets, new_tables, strict=True):
             tables[target], self.cached_columns[target] = table, old_columns[source]
-            self._slot_columns[target], self._shares_blocks[target] = old_slots[source], True
+            self._slot_columns[target] = old_slots[source]
         for table in old_tables:
             pool.release(table)
 
@@ -149,7 +152,6 @@ class KVCache:
                 self._block_tables[one.cache_index],
                 self.cached_columns[one.cache_index],
                 len(one.token_ids),
-                self._shares_blocks[one.cache_index],
                 self._slot_columns[one.cache_index],
             )
             for one in inputs

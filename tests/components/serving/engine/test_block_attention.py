@@ -8,14 +8,11 @@ from torch import Tensor
 
 from components.model.base.attention_scores import ScoreRule
 from components.model.base.token_spans import ALL_TOKENS, TokenSpan
-from components.serving.engine.block_attention import (
-    BlockwiseBackend,
-    CacheSpan,
-    GatheredBackend,
-    order_for_attention,
-    plan_attention,
-)
+from components.serving.engine.block_attention import GatheredBackend, order_for_attention, plan_attention
 from components.serving.engine.block_pool import BLOCK_COLUMNS
+from components.serving.engine.blockwise_attention import BlockwiseBackend
+from components.serving.engine.cache_spans import CacheSpan
+from components.serving.engine.shared_block_attention import SharedBlocksBackend
 
 HEADS, SIZE = 2, 8
 PLAIN = ScoreRule(SIZE**-0.5)
@@ -126,3 +123,35 @@ def test_many_branches_with_one_token_copy_nothing_and_a_long_one_does_not_widen
     plan = plan_attention([long[number] for number in order_for_attention(long)], layer_2BHSD)
     columns = [one.columns for _, _, one in plan if isinstance(one, GatheredBackend)]
     assert columns == [60, 900]
+
+
+@pytest.mark.parametrize("blocks", [range(15), (7, 190, 30, 2, *range(50, 150, 9))], ids=["neighbours", "scattered"])
+def test_blocks_that_branches_share_are_computed_once(blocks: Sequence[int]) -> None:
+    torch.manual_seed(2)
+    layer_2BHSD, free = torch.randn(2, 200, HEADS, BLOCK_COLUMNS, SIZE), list(blocks)
+
+    def take(count: int) -> list[int]:
+        taken = free[:count]
+        del free[:count]
+        return taken
+
+    first, second, other = take(2), take(1), take(1)
+    tables = [[*first, *second, *take(1)], [*first, *second, *take(1)], [*first, *take(2)], take(5)]
+    tables += [[*other, *take(1)], [*other, *take(1)]]
+    spans = [
+        CacheSpan(table, used, 1, slot_columns=(used // 3, used // 2))
+        for table, used in zip(tables, (100, 100, 100, 140, 40, 40), strict=True)
+    ]
+    query_RXD = torch.randn(len(spans), HEADS * 2, SIZE)
+    backend = SharedBlocksBackend.build(spans, layer_2BHSD)
+    shared, own = backend.parts
+    assert (shared.users, own.users) == (3, 1)
+    for token_span in (ALL_TOKENS, TokenSpan("window", 40), TokenSpan("chunk", 40)):
+        for rule in (PLAIN, ScoreRule(0.4, 1.5), ScoreRule(0.4, None, torch.randn(HEADS * 2))):
+            output_RXD = backend.attend(query_RXD, layer_2BHSD, rule, token_span)
+            for row, span in enumerate(spans):
+                expected = _plain(span, query_RXD[row : row + 1], layer_2BHSD, rule, token_span)
+                torch.testing.assert_close(output_RXD[row : row + 1], expected, rtol=1e-4, atol=1e-5)
+    for times, expected_class in ((1, GatheredBackend), (3, SharedBlocksBackend)):
+        ((_, _, chosen),) = plan_attention(spans * times, layer_2BHSD)
+        assert isinstance(chosen, expected_class)
