@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 import prefect_server
 import s3_server
 import workspaces
-from file_order import sort_by_seconds
+from file_order import may_be_slow, sort_by_seconds
 from forked_process import run_forked, share_server
 from processes import find_free_port, run_in
 from server_process import ServerProcess
@@ -72,9 +72,17 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file without slow tests if only these are asked for: importing all files takes 25 s a worker."""
+    is_left_out = config.getoption("markexpr") == "slow" and not may_be_slow(collection_path)
+    return True if is_left_out else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the files that take longest begin first, so that no worker of pytest-xdist is left with one at the end."""
     sort_by_seconds(items)
+    hidden = {item.path for item in items if item.get_closest_marker("slow") and not may_be_slow(item.path)}
+    assert not hidden, f"make test-slow would leave out slow tests of {hidden}: see may_be_slow"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
 """The tutorial by its own commands, on the built-in base, with fewer test examples and mostly fewer steps."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from doc_pages import SHELL_BLOCK
+from forked_script import write_forked_scripts
 from processes import find_free_port, make_environment, start_command
 from waiting import wait_until
 from workspaces import PROJECT
@@ -25,6 +27,7 @@ def run(folder: Path, commands: str, code: int = 0) -> str:
     """Run a block of commands in a shell, which ends at the first that fails; return what they have written."""
     names = [f"GIT_{role}_{key}" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")]
     environment = {**make_environment(), **dict.fromkeys(names, "t@example.com")}
+    environment["PATH"] = f"{write_forked_scripts()}{os.pathsep}{environment['PATH']}"
     command = ["bash", "-e", "-c", commands]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, f"{commands}\n{done.stdout}\n{done.stderr}"

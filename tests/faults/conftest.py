@@ -1,15 +1,26 @@
 """Fixtures for the tests of faults: commands that must fail with three beats, and a workspace with a champion."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import run_in
 
 from components.stages import register
 from components.stages.plan import plan
 from components.stages.workspace import Workspace
+
+_LIMITED = """
+import resource, sys
+sys.dont_write_bytecode = True
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+del sys.argv[1]
+from cli.main import main
+main()
+"""
 
 
 def check_beats(code: int, stderr: str, *words: str) -> None:
@@ -36,6 +47,14 @@ def refused(call: Callable[..., Any]) -> Callable[..., None]:
 @pytest.fixture(name="check_beats")
 def _check_beats() -> Callable[..., None]:
     return check_beats
+
+
+@pytest.fixture
+def run_on_full_disk() -> Callable[..., Any]:
+    """A function that runs a command which cannot write files beyond a size; writing then fails as on a full disk."""
+    return lambda root, limit_bytes, *arguments: run_in(
+        root, sys.executable, "-c", _LIMITED, str(limit_bytes), *arguments, check=False
+    )
 
 
 @pytest.fixture

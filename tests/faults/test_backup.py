@@ -1,12 +1,10 @@
 """Backups and restores that are killed or meet a full disk: what was whole before stays whole, and a rerun goes on."""
 
 import os
-import resource
-import subprocess
 from contextlib import ExitStack
 
 import pytest
-from processes import PREFIXFLEET, start_command
+from processes import start_command
 from waiting import wait_until
 
 from components.stages.backup.keeping import verify_backups
@@ -15,19 +13,6 @@ from components.stages.workspace import Workspace
 from components.storage.backups.store import open_backups
 
 pytestmark = pytest.mark.slow
-
-
-def run_on_full_disk(root, limit_bytes, *arguments):
-    """Run a command that cannot write files beyond a size limit; writing then fails as on a full disk."""
-    return subprocess.run(
-        [PREFIXFLEET, *arguments],
-        cwd=root,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)),
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -58,7 +43,9 @@ def test_a_killed_backup_leaves_the_earlier_one_and_the_next_goes_on(served, cal
     assert verify_backups(backups).backups == 2
 
 
-def test_a_full_disk_ends_a_backup_and_leaves_the_earlier_one(served, call, check_beats, backups, tmp_path):
+def test_a_full_disk_ends_a_backup_and_leaves_the_earlier_one(
+    served, call, check_beats, run_on_full_disk, backups, tmp_path
+):
     first = backups.list_ids()
     done = run_on_full_disk(served, 200_000, "backup", str(tmp_path / "backups"))
     check_beats(done.returncode, done.stderr, "free space")
@@ -67,7 +54,7 @@ def test_a_full_disk_ends_a_backup_and_leaves_the_earlier_one(served, call, chec
     assert call(served, "backup", str(tmp_path / "backups")).exit_code == 0
 
 
-def test_a_full_disk_ends_a_restore_and_leaves_no_folder(served, check_beats, backups, tmp_path):
+def test_a_full_disk_ends_a_restore_and_leaves_no_folder(served, check_beats, run_on_full_disk, backups, tmp_path):
     done = run_on_full_disk(served, 20_000, "restore", str(tmp_path / "backups"), str(tmp_path / "new"))
     check_beats(done.returncode, done.stderr, "free space on the disk")
     assert not (tmp_path / "new").exists()

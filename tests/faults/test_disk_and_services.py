@@ -1,8 +1,6 @@
 """A full disk, and MLflow or Prefect that do not answer: commands fail at once, and existing files are unchanged."""
 
 import os
-import resource
-import subprocess
 
 import pytest
 from processes import PREFIXFLEET
@@ -10,27 +8,12 @@ from processes import PREFIXFLEET
 CLOSED_ADDRESS = "http://127.0.0.1:9"
 
 
-def run_on_full_disk(root, limit_bytes, *arguments):
-    """Run a command that cannot write files beyond a size limit; writing then fails as on a full disk."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
-    return subprocess.run(
-        [PREFIXFLEET, *arguments],
-        cwd=root,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        preexec_fn=limit,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
     ("limit_bytes", "where"), [(0, "to lock"), pytest.param(1024, "to write", marks=pytest.mark.slow)]
 )
-def test_a_full_disk_leaves_the_old_prefix_intact(call, make_root, set_params, tree, check_beats, limit_bytes, where):
+def test_a_full_disk_leaves_the_old_prefix_intact(
+    call, make_root, set_params, tree, check_beats, run_on_full_disk, limit_bytes, where
+):
     root = make_root(("alder",))
     assert call(root, "stage", "train").exit_code == 0
     before = tree(root)

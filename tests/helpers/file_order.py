@@ -1,9 +1,10 @@
-"""The order in which the files of tests run: those that take longest first. Their seconds are in tests/seconds.txt.
+"""Which files of tests are slow, and their order: those that take longest first. Their seconds are in tests/seconds.txt.
 
 `python tests/helpers/file_order.py FILE...` writes them anew from what `make test` and `make test-slow`, each with
 `--junitxml=FILE` in PYTEST_ADDOPTS, have written.
 """
 
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "tests" / "seconds.txt"
 _SHORTEST_S = 5
+_SLOW = re.compile(r"mark\.slow|\bdatabase|vllm_engine")
+"""The marker, and what only files use whose tests get it from a fixture or a helper."""
 
 
 def read_seconds() -> dict[str, int]:
@@ -26,6 +29,12 @@ def sort_by_seconds(items: list[pytest.Item]) -> None:
     """Sort tests by the seconds of their files, most first; the order inside a file and of all other files stays."""
     seconds = read_seconds()
     items.sort(key=lambda item: -seconds.get(item.nodeid.partition("::")[0], 0))
+
+
+def may_be_slow(path: Path) -> bool:
+    """Return whether a file of tests can have tests marked slow; True for folders and all other files."""
+    is_test = path.name.startswith("test_") and path.suffix == ".py"
+    return not is_test or _SLOW.search(path.read_text(encoding="utf-8")) is not None
 
 
 def write_seconds(reports: Iterable[Path]) -> None:

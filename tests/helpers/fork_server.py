@@ -3,10 +3,11 @@
 Started by `forked_process`: `python fork_server.py FD`. FD is a listening socket. On each connection it gets a command
 as JSON with the descriptors of its stdin, stdout and stderr, and answers with the command's pid and then, when it has
 ended, with its wait status. The server ends when its standard input is closed. A command has an environment, a folder,
-arguments and, if it asks, a session of its own, and ends as every Python process ends; if it asks, also when whoever
-asked for it is gone.
+arguments, more descriptors and, if it asks, a session of its own, and ends as every Python process ends; if
+it asks, also when whoever asked for it is gone. What it starts itself is forked too: see `forked_children`.
 """
 
+import atexit
 import gc
 import io
 import json
@@ -16,6 +17,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -23,7 +25,9 @@ from pathlib import Path
 from select import select
 from typing import Any
 
+import forked_children
 import late_prefect
+from forked_process import SHARED
 
 _IMPORTED = (
     "components.evaluation.report",
@@ -38,6 +42,7 @@ _IMPORTED = (
     "griffe",
     "httpx",
     "jsonschema",
+    "mlflow.cli",
     "mlflow.pyfunc",
     "pendulum",
     "pydantic_settings",
@@ -49,18 +54,22 @@ _IMPORTED = (
 )
 """What takes long, and reads nothing of a command's environment."""
 LARGEST_MESSAGE = 1 << 20
+_MOST_DESCRIPTORS = 8
+_READS_ENVIRONMENT = "mlflow.server"
+"""What `mlflow.cli` imports too, and the process that serves must import itself."""
 
 
 def main(descriptor: int) -> None:
     """Fork for each message, and import before the first; returns in commands' processes only when they have ended."""
     listener = socket.socket(fileno=descriptor)
+    address = listener.getsockname()
     is_first = True
     while sys.stdin not in select([sys.stdin, listener], [], [])[0]:
         if is_first:
             _import_all()
             is_first = False
         connection, _ = listener.accept()
-        message, streams, _, _ = socket.recv_fds(connection, LARGEST_MESSAGE, 3)
+        message, streams, _, _ = socket.recv_fds(connection, LARGEST_MESSAGE, _MOST_DESCRIPTORS)
         if message and not os.fork():
             break
         for one in (*streams, connection.detach()):
@@ -71,12 +80,16 @@ def main(descriptor: int) -> None:
     request = json.loads(message)
     _fork_and_report(connection, streams, ends_with_client=request["ends_with_client"])
     _set_up(request, streams)
-    _run(*request["command"])
+    os.environ[SHARED] = address
+    forked_children.fork_children(leads_session=request["new_session"])
+    _run_to_end(*request["command"])
 
 
 def _import_all() -> None:
-    for name in _IMPORTED:
+    for name in (*_IMPORTED, *forked_children.STARTERS):
         import_module(name)
+    for name in [name for name in sys.modules if name.startswith(_READS_ENVIRONMENT)]:
+        del sys.modules[name]
     assert "prefect" not in sys.modules
     late_prefect.import_and_hide()
     gc.collect()
@@ -104,10 +117,15 @@ def _fork_and_report(report: socket.socket, streams: list[int], *, ends_with_cli
 
 
 def _set_up(request: dict[str, Any], streams: list[int]) -> None:
-    """Give this process the streams, the session, the folder and the environment of a command."""
-    for number, one in enumerate(streams):
-        os.dup2(one, number)
+    """Give this process the streams and other descriptors, the session, the folder and the environment of a command."""
+    numbers = [0, 1, 2, *request["descriptors"]]
+    spare = 1 + max(*numbers, *streams)
+    for place, one in enumerate(streams):  # first out of the way of the numbers that they get
+        os.dup2(one, spare + place)
         os.close(one)
+    for place, number in enumerate(numbers):
+        os.dup2(spare + place, number)
+        os.close(spare + place)
     if request["new_session"]:
         os.setsid()
     os.chdir(request["folder"])
@@ -123,6 +141,29 @@ def _set_up(request: dict[str, Any], streams: list[int]) -> None:
         setattr(sys, f"__{name}__", new)
 
 
+def _run_to_end(*command: str) -> None:
+    """Run a command and end as Python ends, but do not destroy the imported modules, which takes 0.6 s."""
+    code, is_interrupted = 0, False
+    try:
+        _run(*command)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if code and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    except BaseException as problem:
+        code, is_interrupted = 1, isinstance(problem, KeyboardInterrupt)
+        sys.excepthook(*sys.exc_info())
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
+    if is_interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(code & 0xFF)
+
+
 def _run(program: str, *arguments: str) -> None:
     """Run a script, or what `-m` or `-c` of this interpreter runs."""
     sys.argv = [program, *arguments]
@@ -132,6 +173,11 @@ def _run(program: str, *arguments: str) -> None:
         return
     is_safe = arguments[0] == "-P"
     option, target, *rest = arguments[is_safe:]
+    if option not in ("-c", "-m"):
+        sys.argv = list(arguments[is_safe:])
+        del sys.path[0]
+        runpy.run_path(option, run_name="__main__")
+        return
     sys.argv = [target if option == "-m" else option, *rest]
     if is_safe:
         del sys.path[0]

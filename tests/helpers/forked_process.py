@@ -26,10 +26,14 @@ _SERVER = Path(__file__).with_name("fork_server.py")
 PROJECT = Path(__file__).resolve().parents[2]
 _BIN = Path(sys.executable).parent
 _LARGEST_ANSWER = 64
-_SHARED = "TEST_FORK_SERVER"
+SHARED = "TEST_FORK_SERVER"
 """Variable with the address of the server of all workers of pytest-xdist."""
-_READ_AT_START = ("PYTHON", "LD_", "OMP_", "HF_HUB_OFFLINE")
+_READ_AT_START = ("PYTHON", "LD_", "OMP_", "HF_HUB_OFFLINE", "_MLFLOW_STATIC_PREFIX")
 """Variables that start so are read by the interpreter and its libraries before a command's first line."""
+_LOOP = "LOOP_SECONDS"
+"""Part of the names of variables that Prefect's server reads when it is imported."""
+_LIGHT = ("dvc", "prefect", *map(str, (_BIN / "dvc", _BIN / "prefect", PROJECT / "components/data/dvc_commit.py")))
+"""Programs and modules that import little: no reason to start the server."""
 
 
 def start_process(
@@ -44,7 +48,7 @@ def start_process(
 ) -> Any:
     """Start a command as `subprocess.Popen` does, with default signals and no input; forked if it can be."""
     streams: dict[str, Any] = {"stdout": stdout, "stderr": stderr, "text": text}
-    if _can_be_forked(command, env):
+    if can_be_forked(command, env):
         return ForkedProcess(command, cwd, env, start_new_session=start_new_session, **streams)
     more: dict[str, Any] = {"start_new_session": start_new_session, "preexec_fn": reset_signals}
     return subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, **streams, **more)
@@ -78,17 +82,25 @@ class ForkedProcess:
         stderr: IO[bytes] | int | None,
         text: bool,
         start_new_session: bool,
+        stdin: int = subprocess.DEVNULL,
+        pass_fds: Sequence[int] = (),
+        ends_with_client: bool = False,
     ) -> None:
         self.args, self.returncode = command, None
+        self.stdin, no_input = _open_input(stdin, text)
         self.stdout, output = _open_stream(stdout, text, 1)
         self.stderr, errors = (None, output) if stderr == subprocess.STDOUT else _open_stream(stderr, text, 2)
-        no_input = os.open(os.devnull, os.O_RDONLY)
-        words = [str(word) for word in command]
-        options = {"new_session": start_new_session, "ends_with_client": False}
-        request = {"command": words, "folder": str(cwd), "environment": dict(env), **options}
+        request = {
+            "command": [str(word) for word in command],
+            "folder": str(Path(cwd).absolute()),
+            "environment": dict(env),
+            "new_session": start_new_session,
+            "ends_with_client": ends_with_client,
+            "descriptors": list(pass_fds),
+        }
         self._report = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._report.connect(start_server())
-        socket.send_fds(self._report, [json.dumps(request).encode()], [no_input, output, errors])
+        socket.send_fds(self._report, [json.dumps(request).encode()], [no_input, output, errors, *pass_fds])
         for one in {no_input, output, errors}:
             os.close(one)
         self.pid = int(self._report.recv(_LARGEST_ANSWER))
@@ -160,17 +172,18 @@ class ForkedProcess:
         self._report.close()
 
 
-def _can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
-    is_python = command[0] == sys.executable and command[1] in ("-c", "-m")
-    is_command = is_python or command[0] == str(_BIN / "prefixfleet")
-    is_light = command[0] == str(_BIN / "dvc") or tuple(command[:4]) == (sys.executable, "-P", "-m", "dvc")
-    # A light command is no reason to start the server.
-    has_server = _SHARED in os.environ or bool(start_server.cache_info().currsize)
-    return (is_command or (is_light and has_server)) and _read_at_start(env) == _read_at_start(_make_environment())
+def can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Return whether the server can fork this command, and importing what it needs is worth the start of the server."""
+    program, *options = map(str, command)
+    is_python = program == sys.executable and options[:1] in (["-c"], ["-m"], ["-P"])
+    is_light = (next(one for one in options if not one.startswith("-")) if is_python else program) in _LIGHT
+    has_server = SHARED in os.environ or bool(start_server.cache_info().currsize)
+    is_command = is_python or program == str(_BIN / "prefixfleet") or is_light
+    return is_command and (has_server or not is_light) and _read_at_start(env) == _read_at_start(_make_environment())
 
 
 def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
-    found = {name: value for name, value in env.items() if name.startswith(_READ_AT_START)}
+    found = {name: value for name, value in env.items() if name.startswith(_READ_AT_START) or _LOOP in name}
     first, *_ = found.pop("PYTHONPATH", str(PROJECT)).split(os.pathsep)
     return found | {"code": first}
 
@@ -181,14 +194,14 @@ def _make_environment() -> dict[str, str]:
 
 def share_server() -> None:
     """Start a server for all processes that this one starts from now on. It imports at the first command."""
-    os.environ[_SHARED] = start_server()
+    os.environ[SHARED] = start_server()
 
 
 @cache
 def start_server() -> str:
     """Start this process's server, unless there is one to share. Returns the address for requests."""
-    if _SHARED in os.environ:
-        return os.environ[_SHARED]
+    if SHARED in os.environ:
+        return os.environ[SHARED]
     folder = Path(tempfile.mkdtemp(prefix="fork-server-"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(folder / "socket"))
@@ -209,6 +222,13 @@ def start_server() -> str:
 
     atexit.register(stop)
     return str(folder / "socket")
+
+
+def _open_input(source: int, text: bool) -> tuple[Any, int]:
+    if source == subprocess.PIPE:
+        theirs, own = os.pipe()
+        return os.fdopen(own, "w" if text else "wb"), theirs
+    return None, os.open(os.devnull, os.O_RDONLY)
 
 
 def _open_stream(target: IO[bytes] | int | None, text: bool, inherited: int) -> tuple[Any, int]:

@@ -15,7 +15,7 @@ import contextlib, json, os, signal, socket, sys
 command = [*{command}, *sys.argv[1:]]
 if os.environ.get("LD_PRELOAD") != {preload}:  # the dynamic linker reads it when a program starts
     os.execv(command[0], command)
-options = {{"new_session": False, "ends_with_client": True}}
+options = {{"new_session": False, "ends_with_client": True, "descriptors": []}}
 request = {{"command": command, "folder": os.getcwd(), "environment": dict(os.environ), **options}}
 signals = {{signal.SIGHUP, signal.SIGINT, signal.SIGTERM}}
 def pass_on(number, _):

@@ -13,7 +13,10 @@ from types import ModuleType
 from typing import Any
 
 _PACKAGE = "prefect"
-_IMPORTED = ("main", "flow_engine", "task_engine", "deployments.flow_runs", "artifacts", "runtime")
+_IMPORTED = (
+    *("main", "flow_engine", "task_engine", "deployments.flow_runs", "artifacts", "runtime"),
+    *("cli._app", "cli.server", "server.api.server"),
+)
 
 
 def import_and_hide() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from forked_process import start_process
 from processes import PREFECT, make_environment
 from waiting import LIMIT_S, wait_until
 
@@ -24,13 +25,9 @@ def run_prefect_server(home: Path, port: int, settings: Mapping[str, str]) -> It
     environment = {**make_environment(own_prefect=True), "PREFECT_HOME": str(home), **settings}
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        streams = {"stdout": log, "stderr": subprocess.STDOUT}
+        process = start_process(command, Path.cwd(), environment, start_new_session=True, **streams)
 
     def answers() -> bool:
         assert process.poll() is None, (home / "server.log").read_text(errors="replace")

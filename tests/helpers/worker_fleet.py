@@ -14,11 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import httpx
+import pytest
 from flaky_proxy import FlakyProxy, run_flaky_proxy
+from forked_children import start_child
 from forked_process import start_process
 from free_settings import write_settings
 from network_link import open_link
@@ -36,6 +39,7 @@ from infra.services.addresses import (
     make_plain_environment,
     make_s3_environment,
 )
+from infra.services import processes
 from infra.services.process_table import ProcessTable
 from infra.services.secret_file import Secrets, read_secrets
 from infra.services.servers import describe_mlflow, describe_prefect
@@ -213,7 +217,9 @@ def run_fleet() -> Iterator[Fleet]:
     ]
     try:
         with ExitStack() as stack:
-            start_services(settings, services, table, lambda _: None)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(processes, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": start_child}))
+                start_services(settings, services, table, lambda _: None)
             store = stack.enter_context(run_flaky_proxy(get_s3_url(settings)))
             fleet = Fleet(folder, settings, secrets, store, stack)
             fleet.clear_faults()

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked_process import start_process
+from workspaces import PROJECT
 
-PROJECT = Path(__file__).parents[3]
 _TENANTS = 6
 _MAKE = """
 import sys
 from pathlib import Path
+sys.path.insert(0, sys.argv[4])
 from harness.checkouts import make_checkout
 from harness.fleet_states import make_fleet_state
 from harness.modelled_training import install
@@ -76,17 +78,17 @@ print(json.dumps({"tenants": readings, "planned": len(plan(workspace).items)}))
 def _run(root: Path, *command: str) -> str:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},
-        "PYTHONPATH": os.pathsep.join([str(PROJECT / "benchmarks"), str(PROJECT)]),
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "benchmarks")]),
         "MODELLED_TRAINING_SECONDS": "0",
         "DO_NOT_TRACK": "true",
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    done = subprocess.run(
-        [sys.executable, *command], cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
-    assert not done.returncode, done.stdout + done.stderr
-    return done.stdout
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start_process([sys.executable, *command], root, environment, text=True, **pipes) as process:
+        stdout, stderr = process.communicate()
+    assert not process.returncode, stdout + stderr
+    return str(stdout)
 
 
 def _normalise(root: Path, readings: dict[str, object], tenant: str) -> object:
@@ -103,7 +105,7 @@ def test_copied_tenants_look_like_registered_ones_to_every_reader(tmp_path: Path
     for name, originals in (("real", _TENANTS), ("copied", 2)):
         root = tmp_path / name
         root.mkdir()
-        _run(root, "-c", _MAKE, str(root), str(originals), str(_TENANTS))
+        _run(root, "-c", _MAKE, str(root), str(originals), str(_TENANTS), str(PROJECT / "benchmarks"))
         read = json.loads(_run(root, "-c", _READ, str(root)).splitlines()[-1])
         assert read["planned"] == 0
         assert len({one["version"]["sha256"] for one in read["tenants"].values()}) == _TENANTS
