@@ -6,6 +6,7 @@ prefix, and no tenant failed; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGH
 the pipe.
 """
 
+import gc
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -207,7 +208,10 @@ def _select_workspace(
 def main() -> None:
     """The console script."""
     raise_on_stop_signals()
-    run_in_rank_0(lambda: app(prog_name="prefixfleet"))
+    try:
+        run_in_rank_0(lambda: app(prog_name="prefixfleet"))
+    finally:
+        gc.freeze()  # or the end of the process looks through all that was imported, which takes up to a second
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from components.config import load_workspace_params
 from components.errors import PrefixFleetError, WorkspaceError
 from components.stages.workspace import require_workspace
 from flows.local_server import ADDRESS_VARIABLE, LocalServer
+from flows.quick_imports import import_without_collections
 
 _SERVER_ERROR_WORDS = "Failed to reach API"
 _TRAINING_IMPORTS = ("components.training.loop", "components.model.decoding")
@@ -45,10 +46,11 @@ def run_flow(
     import httpx
 
     try:
-        with _import_in_background([f"flows.{name}", *_list_slow_imports(name, root)]):
-            if server is not None:
-                server.wait(float(os.environ[_TIMEOUT_VARIABLE]))
-        flow = getattr(import_module(f"flows.{name}"), name)
+        with import_without_collections():
+            with _import_in_background([f"flows.{name}", *_list_slow_imports(name, root)]):
+                if server is not None:
+                    server.wait(float(os.environ[_TIMEOUT_VARIABLE]))
+            flow = getattr(import_module(f"flows.{name}"), name)
         state = flow(str(root.resolve()), *args, **kwargs, return_state=True)
         from flows.states import read_result
 

@@ -9,15 +9,17 @@ import socket
 import sys
 import threading
 
+from flows.quick_imports import import_without_collections
+
 
 def main(descriptor: int) -> None:
     """Serve until SIGTERM or the end of standard input."""
     threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
-    import uvicorn
+    with import_without_collections():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
-    config = uvicorn.Config(
-        "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on", access_log=False
-    )
+    config = uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on", access_log=False)
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 

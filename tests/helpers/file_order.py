@@ -1,4 +1,4 @@
-"""Which files of tests are slow, and their order: those that take longest first. Their seconds are in tests/seconds.txt.
+"""Which files have slow tests, and the order of all: those that take longest first, by tests/seconds.txt.
 
 `python tests/helpers/file_order.py FILE...` writes them anew from what `make test` and `make test-slow`, each with
 `--junitxml=FILE` in PYTEST_ADDOPTS, have written.

@@ -149,8 +149,8 @@ def _run_to_end(*command: str) -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if code and not isinstance(end.code, int):
-            print(end.code, file=sys.stderr)
-    except BaseException as problem:
+            sys.stderr.write(f"{end.code}\n")
+    except BaseException as problem:  # noqa: BLE001
         code, is_interrupted = 1, isinstance(problem, KeyboardInterrupt)
         sys.excepthook(*sys.exc_info())
     threading._shutdown()  # type: ignore[attr-defined]

@@ -32,6 +32,7 @@ from worker_processes import fork_shards
 
 from components.stages.base import read_base_facts
 from components.stages.workspace import Workspace
+from infra.services import processes
 from infra.services.addresses import (
     get_mlflow_url,
     get_prefect_url,
@@ -39,7 +40,6 @@ from infra.services.addresses import (
     make_plain_environment,
     make_s3_environment,
 )
-from infra.services import processes
 from infra.services.process_table import ProcessTable
 from infra.services.secret_file import Secrets, read_secrets
 from infra.services.servers import describe_mlflow, describe_prefect
@@ -50,7 +50,9 @@ from infra.services.stores import describe_postgresql, describe_s3
 POOL = "gpu"
 _FAULTS_CODE = Path(__file__).with_name("worker_faults")
 _ENGINE = f"import sys; sys.path.insert(0, {str(_FAULTS_CODE)!r}); import forked_engine"
-_SCHEDULES_NOTHING = {"PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
+_AS_HERE = {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]}
+"""Without it the servers could not be forked."""
+_SCHEDULES_NOTHING = {**_AS_HERE, "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
 
 
 class Fleet:
@@ -207,12 +209,12 @@ def run_fleet() -> Iterator[Fleet]:
     folder.chmod(0o755)  # PostgreSQL's user must enter it
     settings = write_settings(folder)
     secrets, table = read_secrets(folder), ProcessTable(folder)
-    prefect = describe_prefect(settings, secrets)
+    prefect, mlflow = describe_prefect(settings, secrets), describe_mlflow(settings, secrets)
     services = [
         [describe_postgresql(settings, secrets), *describe_s3(settings, secrets)],
         [
             replace(prefect, environment={**prefect.environment, **_SCHEDULES_NOTHING}, finish=lambda: None),
-            describe_mlflow(settings, secrets),
+            replace(mlflow, environment={**mlflow.environment, **_AS_HERE}),
         ],
     ]
     try:
