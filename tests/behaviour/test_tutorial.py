@@ -35,10 +35,11 @@ def run(folder: Path, commands: str, code: int = 0) -> str:
 
 
 def set_steps(root: Path, steps: int) -> None:
-    """Train for so many steps, and evaluate on fewer examples."""
+    """Train for so many steps, validate once, and evaluate on fewer examples."""
     values = yaml.safe_load((root / "params.yaml").read_text())
-    values["train"] |= {"max_steps": steps}
-    values["evaluate"] |= {"max_examples": 24}
+    values["train"] |= {"max_steps": steps, "validate_every": steps}
+    values["evaluate"] |= {"max_examples": 24, "bootstrap_samples": 200}
+    values["gate"] |= {"bootstrap_samples": 200}
     (root / "params.yaml").write_text(yaml.safe_dump(values))
 
 

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 divided_base.py OUTPUT CONFIGS
 
-CONFIGS is a JSON list of sections `base`. Rank 0 writes the results, or the error, of each to OUTPUT. Then rank 1 ends
-in an operation.
+CONFIGS is a JSON list of sections `base`. Rank 0 writes the results, or the error, of each to OUTPUT; of the last one
+only the memory that it takes. Then rank 1 ends in an operation.
 """
 
 import json
@@ -143,7 +143,7 @@ def main(output: str, configs: str) -> None:
         if not is_first:
             return
         sections = [BaseConfig(**one) for one in json.loads(Path(configs).read_text(encoding="utf-8"))]
-        for config in sections:
+        for config in sections[:-1]:
             try:
                 results["bases"].append(compute(config))
             except PrefixFleetError as problem:
