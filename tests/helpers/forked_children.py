@@ -10,16 +10,17 @@ from typing import Any
 
 from forked_process import ForkedProcess, can_be_forked, run_forked
 
-STARTERS = ("components.data.dvc", "components.fine_tuning.job_process", "flows.local_server", "mlflow.utils.process")
+_SIGNALLED = ("components.data.dvc", "flows.local_server")
+STARTERS = (*_SIGNALLED, "components.fine_tuning.job_process", "mlflow.utils.process")
 """Modules that start Python processes by `subprocess`."""
 
 
 def fork_children(*, leads_session: bool) -> None:
     """Let these modules start what can be forked by the server, in this process.
 
-    `leads_session`: signals to this process's group must reach DVC, so it stays a child.
+    `leads_session`: a test sends signals to this process's group and looks for its children, so most stay children.
     """
-    for name in STARTERS[leads_session:]:
+    for name in STARTERS[len(_SIGNALLED) * leads_session :]:
         own = SimpleNamespace(**{**vars(subprocess), "Popen": start_child, "run": run_forked})
         import_module(name).subprocess = own  # type: ignore[attr-defined]
 
