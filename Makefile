@@ -53,7 +53,8 @@ services-stop: ## end what `make services` has started
 demo-fleet: setup ## train the built-in tenants on the workers of `make services`
 	$(BIN)/python -m infra.services --folder $(SERVICES) demo
 
-PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+# Python may write what it compiles: every worker and every process of a test would compile all files anew.
+PYTEST = PYTHONDONTWRITEBYTECODE= HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 test: setup ## run the tests, without those marked slow; three files at a time, since some only wait
 	$(PYTEST) -n 3 -m "not slow"

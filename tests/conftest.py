@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 import prefect_server
 import s3_server
 import workspaces
+from compiled_tests import compile_tests
 from file_order import may_be_slow, sort_by_seconds
 from forked_process import run_forked, share_server
 from processes import find_free_port, run_in
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from otlp_receiver import OtlpReceiver
 
 PREFECT_PORT = find_free_port()
+_FEWER_COLLECTIONS = 20_000
+"""New objects before garbage is collected; Python's 700 lets the tests spend a twentieth of their time on it."""
 _END = "-----END CERTIFICATE-----\n"
 HOME = Path(tempfile.mkdtemp(prefix="prefixfleet-tests-"))
 
@@ -54,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["SSL_CERT_FILE"] = str(HOME / "authority.pem")
     if config.getoption("numprocesses", None):
         share_server()
+        compile_tests(config)
 
 
 def pytest_unconfigure() -> None:
@@ -69,6 +73,7 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(_FEWER_COLLECTIONS, 20, 20)
         gc.enable()
 
 
@@ -87,9 +92,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def repeat_less() -> Iterator[None]:
-    """Fork the product's commands of DVC, and let workspaces load a base once.
+    """Fork the product's commands of DVC, and let workspaces load a base and make their tables once.
 
-    Nothing is imported for it where no collected test loads a base.
+    Nothing is imported for it where no collected test loads a base or opens a database.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dvc, "subprocess", SimpleNamespace(run=run_forked))
@@ -97,6 +102,11 @@ def repeat_less() -> Iterator[None]:
             from loaded_bases import LoadedBases
 
             patch.setattr(module, "load_base", LoadedBases(module.load_base).load)
+        if (module := sys.modules.get("components.storage.database")) is not None:
+            from prepared_tables import PreparedTables
+
+            prepared = PreparedTables(module.Database.upgrade)
+            patch.setattr(module.Database, "upgrade", lambda *database, **options: prepared.upgrade(*database, **options))
         yield
 
 

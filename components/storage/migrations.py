@@ -15,6 +15,7 @@ logging set-up are not used: they are global to the process, and MLflow uses the
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -175,7 +176,9 @@ def _write_oldest_code(connection: Connection, schema: Schema, script: "Script")
     connection.execute(sql.insert(table).values(revision=oldest))
 
 
+@lru_cache(maxsize=4)
 def _open_scripts(schema: Schema) -> "ScriptDirectory":
+    """Read the revisions' files once: a new database asks for them at each of its revisions."""
     from alembic.script import ScriptDirectory
 
     return ScriptDirectory(schema.folder, version_locations=[schema.folder])

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.templating import find_placeholders
-from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 from processes import PREFECT, run_in
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +27,8 @@ VERSIONS = ["1.28", "1.34"]
 
 def render(**values: Any) -> dict[str, Any]:
     """Return the manifest of the job that Prefect's worker would start for a run with these job variables."""
+    from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
+
     template = copy.deepcopy(TEMPLATE)
     configuration = asyncio.run(
         KubernetesWorkerJobConfiguration.from_template_and_values(template, values, client=object())

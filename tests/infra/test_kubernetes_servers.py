@@ -20,8 +20,6 @@ from kubernetes_overlays import (
     render,
     select,
 )
-from mlflow.server.security_utils import HEALTH_ENDPOINTS
-from prefect.server.api.server import create_api_app
 
 from components.config import load_workspace_params
 from components.config.console import ConsoleConfig
@@ -78,6 +76,8 @@ def is_read_by_the_code(name: str) -> bool:
 
 @cache
 def list_prefect_paths() -> set[str]:
+    from prefect.server.api.server import create_api_app
+
     return {f"/api{path}" for path in create_api_app().openapi()["paths"]}
 
 
@@ -140,6 +140,8 @@ def test_ports_are_the_defaults_of_the_code():
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_server_has_three_probes_and_their_paths_exist(overlay):
+    from mlflow.server.security_utils import HEALTH_ENDPOINTS
+
     routes = {
         "gateway": {route.path for route in router.routes},
         "console": {f"{MOUNT}{route.path}" for route in login.router.routes},
