@@ -92,21 +92,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def repeat_less() -> Iterator[None]:
-    """Fork the product's commands of DVC, and let workspaces load a base and make their tables once.
+    """Fork the product's commands of DVC, and let workspaces load and measure a base and make their tables once.
 
     Nothing is imported for it where no collected test loads a base or opens a database.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dvc, "subprocess", SimpleNamespace(run=run_forked))
         if (module := sys.modules.get("components.model.base.load")) is not None:
-            from loaded_bases import LoadedBases
+            from loaded_bases import LoadedBases, measure_once
 
             patch.setattr(module, "load_base", LoadedBases(module.load_base).load)
+            if (memory := sys.modules.get("components.training.memory")) is not None:
+                patch.setattr(memory, "measure_token_bytes", measure_once(memory.measure_token_bytes))
         if (module := sys.modules.get("components.storage.database")) is not None:
             from prepared_tables import PreparedTables
 
             prepared = PreparedTables(module.Database.upgrade)
-            patch.setattr(module.Database, "upgrade", lambda *database, **options: prepared.upgrade(*database, **options))
+            patch.setattr(
+                module.Database, "upgrade", lambda *database, **options: prepared.upgrade(*database, **options)
+            )
         yield
 
 

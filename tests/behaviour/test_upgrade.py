@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sql
+from champions import make_champions
 from processes import PREFIXFLEET, make_environment
 from server_process import ServerProcess
 from waiting import LIMIT_S, wait_until
@@ -24,9 +25,6 @@ from workspaces import PROJECT
 
 from components.rollout.store.database import DATABASE_VARIABLE, inspect_tables
 from components.rollout.store.migrations import SCHEMA
-from components.stages import register
-from components.stages.plan import plan
-from components.stages.workspace import Workspace
 
 pytestmark = pytest.mark.slow
 TENANTS = ("alder", "birch")
@@ -128,17 +126,9 @@ class Load:
 
 
 @pytest.fixture(scope="module")
-def root(
-    make_root_in: Callable[..., Path], call: Callable[..., object], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def root(make_root_in: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which each tenant has a champion."""
-    made = make_root_in(tmp_path_factory.mktemp("upgrade"), TENANTS)
-    for stage in ("base", "train", "evaluate", "gate"):
-        done = call(made, "stage", stage)
-        assert done.exit_code == 0, done.output
-    workspace = Workspace(made)
-    register.roll_out(workspace, register.register(workspace, plan(workspace).collect_fingerprints())[0], [])
-    return made
+    return make_champions(make_root_in(tmp_path_factory.mktemp("upgrade"), TENANTS))
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from champions import ChampionCopies
 from processes import run_in
-
-from components.stages import register
-from components.stages.plan import plan
-from components.stages.workspace import Workspace
 
 _LIMITED = """
 import resource, sys
@@ -69,16 +66,16 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
     return files
 
 
+@pytest.fixture(scope="session")
+def champion_copies(make_root_in: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> ChampionCopies:
+    """Copies of a workspace whose tenant alder has a champion."""
+    return ChampionCopies(lambda: make_root_in(tmp_path_factory.mktemp("champion"), ("alder",)))
+
+
 @pytest.fixture
-def served(make_root: Callable[..., Path], call: Callable[..., Any]) -> Path:
+def served(tmp_path: Path, champion_copies: ChampionCopies) -> Path:
     """A workspace whose tenant alder has a champion."""
-    root = make_root(("alder",))
-    for stage in ("base", "train", "evaluate", "gate"):
-        result = call(root, "stage", stage)
-        assert result.exit_code == 0, result.output
-    workspace = Workspace(root)
-    register.roll_out(workspace, register.register(workspace, plan(workspace).collect_fingerprints())[0], [])
-    return root
+    return champion_copies.copy(tmp_path / "workspace")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from champions import make_champions
 from mlflow import MlflowClient
 from mlflow_server import run_server
 from observations import read_observations
@@ -23,8 +24,6 @@ from workspaces import amplify_prefixes
 
 from components.access.api_keys import ApiKeys
 from components.rollout.store.corrections import read_corrections
-from components.stages import register
-from components.stages.plan import plan
 from components.stages.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -35,16 +34,11 @@ STRONG = {"initialization": "random", "learning_rate": 5.0}  # otherwise two pre
 
 
 @pytest.fixture(scope="module")
-def root(make_root_in, call, tmp_path_factory):
+def root(make_root_in, tmp_path_factory):
     """A workspace in which each tenant has a champion."""
     made = make_root_in(tmp_path_factory.mktemp("serving"), TENANTS, train=STRONG, serve={"follow_seconds": 0.2})
     amplify_prefixes(made)
-    for stage in ("base", "train", "evaluate", "gate"):
-        done = call(made, "stage", stage)
-        assert done.exit_code == 0, done.output
-    workspace = Workspace(made)
-    register.roll_out(workspace, register.register(workspace, plan(workspace).collect_fingerprints())[0], [])
-    return made
+    return make_champions(made)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from _pytest.assertion import rewrite
 
-
 TESTS = Path(__file__).resolve().parents[1]
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from components.config import BaseConfig
     from components.model.base.load import Base
 
+UNKNOWN_DIGEST = "0" * 64
+"""Of bases that were not loaded from files."""
 _KEPT_BASES = 8
 _LARGEST_BYTES = 1 << 23
 _PLAIN = {"quantize": None, "device_map": None, "chat_template": None}
@@ -63,3 +65,18 @@ def _describe(config: "BaseConfig", folder: Path) -> str:
         content = path.read_bytes()
         digest.update(f"\0{path.relative_to(folder)} {len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def measure_once(measure: "Callable[[Base], float]") -> "Callable[[Base], float]":
+    """Return a function that measures one of the bases loaded from the same files; others are measured each time."""
+    measured: dict[tuple[str, torch.dtype], float] = {}
+
+    def find(base: "Base") -> float:
+        if base.digest == UNKNOWN_DIGEST:
+            return measure(base)
+        key = base.digest, base.model.dtype
+        if key not in measured:
+            measured[key] = measure(base)
+        return measured[key]
+
+    return find

@@ -61,10 +61,12 @@ def make_letters() -> Any:
 
 def make_base(model: Any, tokenizer: Any, context: int = CONTEXT) -> "Base":
     """Make a base of a model and a tokenizer, with invented digests."""
+    from loaded_bases import UNKNOWN_DIGEST
+
     from components.model.base.load import Base
 
     size = sum(parameter.numel() for parameter in model.parameters())
-    return Base(model, tokenizer, "tiny", "0" * 64, "1" * 64, size, context)
+    return Base(model, tokenizer, "tiny", UNKNOWN_DIGEST, "1" * 64, size, context)
 
 
 def give_own_head(model: Any, seed: int = 0) -> Any:

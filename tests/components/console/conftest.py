@@ -18,6 +18,8 @@ from waiting import LIMIT_S
 
 from components.storage.atomic_files import hold_file_lock
 
+LAUNCH = ["--no-sandbox", "--disable-gpu", "--disable-software-rasterizer"]
+"""Without a process that draws as a graphics card would, which costs a sixth of the browser's processor time."""
 SHOTS = Path(__file__).resolve().parents[3] / "build" / "screenshots"
 """Pictures of the pages: kept as output of the tests."""
 
@@ -68,7 +70,7 @@ def browser() -> Iterator[Any]:
         pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
     expect.set_options(timeout=1000 * LIMIT_S)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=program, args=LAUNCH)
         yield started
         started.close()
 

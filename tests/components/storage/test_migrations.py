@@ -96,7 +96,7 @@ def test_a_failed_revision_changes_nothing(database_url: str, schema: Schema) ->
     with pytest.raises(WorkspaceError, match="nonsense"):
         Database(database_url, schema)
     second.write_text(good)
-    with opened(database_url, schema) as database:
+    with opened(database_url, replace(schema, needs="0002")) as database:  # a schema's files are read once in a process
         assert read(database, "SELECT text, stars FROM notes") == []
 
 
