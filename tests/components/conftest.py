@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sql
 import tiny_models
+from script_forks import ScriptForks
 
 if TYPE_CHECKING:
     from components.model.base.load import Base
@@ -85,3 +86,20 @@ def make_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callabl
 def database_url(make_database_url: Callable[[], str]) -> str:
     """The URL of an empty database: once of SQLite, once of PostgreSQL."""
     return make_database_url()
+
+
+@pytest.fixture
+def start_forks() -> Iterator[Callable[[str], Callable[..., Callable[[], int]]]]:
+    """A function that imports a script's modules once, in another process, to run its function `run` in many forks.
+
+    Returns a function of the arguments of `run`, which starts it and returns a function that waits for its exit status.
+    """
+    started: list[ScriptForks] = []
+
+    def start(script: str) -> Callable[..., Callable[[], int]]:
+        started.append(ScriptForks(script))
+        return started[-1].start
+
+    yield start
+    for one in started:
+        one.end()

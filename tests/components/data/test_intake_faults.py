@@ -1,9 +1,7 @@
 """Kills and failures at every point of an intake, with a fake of DVC."""
 
-import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +18,34 @@ LIMITS = DataConfig(max_rejects=0.5)
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link")
 
 
-def run_killed(workspace: Path, at: int) -> bool:
-    """Take the drops in a child process that is killed just before its `at`-th write; return whether it was killed."""
-    child = os.fork()
-    if child:
-        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+KILLED = f"""
+import os, signal, sys
+from pathlib import Path
+
+from components.config import DataConfig
+from components.data import dvc
+from components.data.intake import take_drops
+from fake_dvc import fake_add, fake_is_clean, fake_push
+
+os.fsync = lambda _: None  # a killed process loses nothing without it, and it takes long
+dvc.add, dvc.push, dvc.is_clean = fake_add, fake_push, fake_is_clean
+
+
+def run(workspace, at):
     seen = 0
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+    def hook(event, arguments):
         nonlocal seen
         writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wxa+")
-        if event in CHANGES or writes:
+        if event in {CHANGES} or writes:
             seen += 1
-            if seen == at:
+            if seen == int(at):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    try:
-        sys.addaudithook(hook)
-        take_drops(workspace, LIMITS)
-    finally:
-        os._exit(0)
+    sys.addaudithook(hook)
+    take_drops(Path(workspace), DataConfig(max_rejects={LIMITS.max_rejects}))
+"""
+"""Takes the drops, and is killed just before its `at`-th write."""
 
 
 def copy_workspace(start: Path, name: str, link: Path | None) -> Path:
@@ -55,7 +61,9 @@ def copy_workspace(start: Path, name: str, link: Path | None) -> Path:
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_kill_at_any_point_leaves_one_whole_version_and_loses_no_drop(fake_workspace: Path, linked: bool) -> None:
+def test_a_kill_at_any_point_leaves_one_whole_version_and_loses_no_drop(
+    fake_workspace: Path, start_forks: Any, linked: bool
+) -> None:
     disk = fake_workspace.with_name("disk") if linked else None
     done = copy_workspace(fake_workspace, "done", None)
     assert take_drops(done, LIMITS).changed == ["a", "b"]
@@ -63,11 +71,12 @@ def test_a_kill_at_any_point_leaves_one_whole_version_and_loses_no_drop(fake_wor
         read_version(fake_workspace): read_tree(fake_workspace / "data"),
         read_version(done): read_tree(done / "data"),
     }
-    killed, outcomes = 0, set()
+    fork, killed, outcomes = start_forks(KILLED), 0, set()
     for at in range(1, 500, 3 if linked else 1):
         workspace = copy_workspace(fake_workspace, f"killed-{at}", disk)
-        if not run_killed(workspace, at):
+        if (status := fork(str(workspace), str(at))()) == 0:
             break
+        assert status == -signal.SIGKILL
         killed += 1
         if not (workspace / "data.dvc.next.tmp").exists():
             assert read_tree(workspace / "data") == data_by_version[read_version(workspace)]

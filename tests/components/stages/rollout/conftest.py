@@ -1,10 +1,8 @@
 """A workspace in which only versions matter: params.yaml, MLflow on SQLite, and registered versions of four tenants."""
 
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +26,6 @@ CANARY = {
     "steps": [{"share": 0.1, "hours": 1.0, "min_requests": 20}, {"share": 1.0}],
     "deadline_hours": 24.0,
 }
-
-FORKS = """
-import os, sys
-for line in sys.stdin:
-    command, *arguments = line.split()
-    if command == "wait":
-        print(os.waitstatus_to_exitcode(os.waitpid(int(arguments[0]), 0)[1]), flush=True)
-    elif child := os.fork():
-        print(child, flush=True)
-    else:
-        run(*arguments)
-        os._exit(0)
-"""
 
 
 class Fleet:
@@ -179,34 +164,3 @@ def fleet(tmp_path: Path, four_tenants: Path, own_databases: None) -> Fleet:
     """Four tenants with one version each: two with a canary, cedar immediate, dale manual."""
     policies = {"cedar": {"rollout": {"policy": "immediate"}}, "dale": {"rollout": {"policy": "manual"}}}
     return write_fleet(tmp_path, four_tenants, CANARY, policies)
-
-
-@pytest.fixture
-def start_forks() -> Iterator[Callable[[str], Callable[..., Callable[[], int]]]]:
-    """A function that imports a script's modules once, in another process, to run its function `run` in many forks.
-
-    Returns a function of the arguments of `run`, which starts it and returns a function that waits for its exit status.
-    """
-    started: list[subprocess.Popen[str]] = []
-
-    def start(script: str) -> Callable[..., Callable[[], int]]:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        process = subprocess.Popen([sys.executable, "-c", script + FORKS], text=True, **pipes)
-        started.append(process)
-
-        def send(line: str) -> int:
-            assert process.stdin
-            assert process.stdout
-            process.stdin.write(f"{line}\n")
-            process.stdin.flush()
-            return int(process.stdout.readline())
-
-        def fork(*arguments: str) -> Callable[[], int]:
-            child = send(" ".join(("fork", *arguments)))
-            return lambda: send(f"wait {child}")
-
-        return fork
-
-    yield start
-    for process in started:
-        process.communicate()
