@@ -5,7 +5,6 @@ commit of this repository, and the new one is the present code.
 """
 
 import io
-import os
 import subprocess
 import sys
 import tarfile
@@ -16,8 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-import sqlalchemy as sql
 from champions import make_champions
+from postgresql_schemas import make_schema
 from processes import PREFIXFLEET, make_environment
 from server_process import ServerProcess
 from waiting import LIMIT_S, wait_until
@@ -147,13 +146,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/fleet.db"
-    server: str = request.getfixturevalue("postgresql")
-    name = f"test_{os.urandom(4).hex()}"
-    engine = sql.create_engine(server)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"CREATE SCHEMA {name}")
-    engine.dispose()
-    return f"{server}?options=-csearch_path%3D{name}"
+    return make_schema(request.getfixturevalue("postgresql"))
 
 
 def upgrade_under_load(old: Release, new: Release, url: str, revisions: tuple[str, str]) -> None:

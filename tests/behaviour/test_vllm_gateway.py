@@ -18,14 +18,12 @@ import openai
 import pytest
 from load_balancer import PROGRAM, balance_load
 from processes import find_free_port
+from random_versions import register_random
 from server_process import ServerProcess
 from solo_texts import write_solo_texts
 from vllm_engine import MARKS, VllmServers
 from waiting import LIMIT_S, wait_until
 
-from components.model.prefix.initialization import make_random_prefix
-from components.registry.artifact import save_artifact
-from components.registry.registry import RunLog
 from components.rollout.store.tenant_state import write_states
 from components.rollout.types import RolloutState, ShareChange
 from components.stages.commands.forget import forget
@@ -39,28 +37,6 @@ REQUEST = {"max_tokens": 24, "temperature": 0.0, "seed": 0}
 LONG = {"max_tokens": 300, "temperature": 0.0, "logit_bias": {"0": -100}}
 """Never ends by itself: 0 is the end of a text."""
 pytestmark = [*MARKS, pytest.mark.skipif(PROGRAM is None, reason="no nginx (Debian: apt-get install nginx-light)")]
-
-
-def register(workspace: Workspace, tenant: str, seed: int, *aliases: str) -> str:
-    """Register a random prefix as a version that the gate accepted; return the version's sha256."""
-    base, folder = workspace.base, workspace.root / "made" / f"{tenant}-{seed}"
-    manifest = save_artifact(
-        folder,
-        make_random_prefix(base.shape, 5, seed, scale=1.0),
-        tenant=tenant,
-        base_name=base.name,
-        base_digest=base.digest,
-        tokenizer_digest=base.tokenizer_digest,
-        dataset_version="d" * 32,
-        data_digest="e" * 64,
-        train={"prefix_length": 5},
-        fingerprint=f"{seed:x}".rjust(64, "0"),
-    )
-    version = workspace.registry.register(tenant, folder, "base", {"verdict": "accepted"}, RunLog()).version
-    for alias in aliases:
-        workspace.registry.set_alias(tenant, alias, version)
-    shutil.rmtree(folder)
-    return manifest.sha256
 
 
 class Client(threading.Thread):
@@ -162,8 +138,9 @@ def fleet(
     workspace = Workspace(root)
     digests = {}
     for number, tenant in enumerate(TENANTS):
-        digests[tenant, "1"] = register(workspace, tenant, 10 * number + 1, "champion")
-        digests[tenant, "2"] = register(workspace, tenant, 10 * number + 2)
+        for version, aliases in (("1", ["champion"]), ("2", [])):
+            made = register_random(workspace, tenant, 10 * number + int(version), *aliases, length=5, scale=1.0)
+            digests[tenant, version] = made.sha256
     expected = write_solo_texts(root, folder / "fetched", TENANTS, SOURCES, REQUEST)
     vllm_servers.wait_up()
     ports = [find_free_port() for _ in range(2)]

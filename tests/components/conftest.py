@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import sqlalchemy as sql
 import tiny_models
+from postgresql_schemas import make_schema
 from script_forks import ScriptForks
 
 if TYPE_CHECKING:
@@ -62,15 +62,7 @@ def postgresql_server() -> Iterator[str]:
 def make_postgresql_url(postgresql_server: str) -> Callable[[], str]:
     """A function that makes an empty PostgreSQL schema, and returns a URL whose tables are in that schema."""
 
-    def make() -> str:
-        name = f"test_{secrets.token_hex(4)}"
-        engine = sql.create_engine(postgresql_server)
-        with engine.begin() as connection:
-            connection.exec_driver_sql(f"CREATE SCHEMA {name}")
-        engine.dispose()
-        return f"{postgresql_server}?options=-csearch_path%3D{name}"
-
-    return make
+    return lambda: make_schema(postgresql_server)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])

@@ -12,11 +12,9 @@ import httpx
 import pytest
 from fake_serving import FakeEngine, FakeRegistry
 from observations import read_observations
+from random_versions import register_random
 
 from components.config import Params
-from components.model.prefix.prefix import Prefix
-from components.registry.artifact import save_artifact
-from components.registry.registry import RunLog
 from components.rollout.store.database import open_database_url
 from components.rollout.store.tenant_state import write_states
 from components.rollout.types import Observation, RolloutState, ShareChange
@@ -145,28 +143,7 @@ class MlflowFleet:
 
     def register(self, tenant: str, seed: int, *aliases: str) -> str:
         """Register a random prefix of length 2; returns its version."""
-        import torch
-
-        base, folder = self.workspace.base, self.workspace.root / "made" / tenant
-        generator = torch.Generator().manual_seed(seed)
-        size = (base.shape.kv_heads, 2, base.shape.head_dim)
-        names = [f"decoder.self.{layer}.{kind}" for layer in range(base.shape.layers) for kind in ("key", "value")]
-        save_artifact(
-            folder,
-            Prefix({name: torch.randn(size, generator=generator) * 2 for name in names}),
-            tenant=tenant,
-            base_name=base.name,
-            base_digest=base.digest,
-            tokenizer_digest=base.tokenizer_digest,
-            dataset_version="d" * 32,
-            data_digest="e" * 64,
-            train={"prefix_length": 2},
-            fingerprint=f"{seed:x}".rjust(64, "0"),
-        )
-        version = self.registry.register(tenant, folder, "base", {}, RunLog()).version
-        for alias in aliases:
-            self.registry.set_alias(tenant, alias, version)
-        return version
+        return register_random(self.workspace, tenant, seed, *aliases).version
 
 
 @pytest.fixture(scope="module")
