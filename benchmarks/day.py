@@ -40,6 +40,8 @@ _RULES = Path(__file__).parents[1] / "infra" / "prometheus" / "rules.yaml"
 _MOST_MB_PER_MINUTE = 5.0
 _LEAST_LIFE_S, _SETTLING_S = 180.0, 120.0
 _CYCLE_PAUSE_S = 10.0
+_TRIAL_REQUESTS = 16
+"""Six in ten answers are rated, and about ten ratings of each version show that one is always wrong."""
 
 
 def main() -> None:
@@ -189,7 +191,7 @@ def _make_params(services: FleetServices, minutes: float, textfile: Path) -> dic
         "metrics": {"textfile": str(textfile)},
         "rollout": {
             "policy": "canary",
-            "steps": [{"share": 0.5, "hours": trial_hours, "min_requests": 5}, {"share": 1.0}],
+            "steps": [{"share": 0.5, "hours": trial_hours, "min_requests": _TRIAL_REQUESTS}, {"share": 1.0}],
             "margins": {"latency": None},
         },
         "workers": {

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from statistics import linear_regression
+from statistics import median
 from typing import Any
 
 import httpx
@@ -96,21 +97,28 @@ class MemoryWatch(Watch):
     def measure_slopes(self, settling_s: float, least_s: float) -> dict[str, tuple[float, float, float]]:
         """Return name -> MB at the end, MB per minute, and minutes, of each program's longest life.
 
-        The first `settling_s` of a life are left out; a life of less than `least_s` after that is not in the result.
+        The growth is the median of its minutes: a leak grows in each, while more requests at once than ever before are
+        one step. The first `settling_s` of a life are left out; a life of less than `least_s` after that is not in the
+        result.
         """
         slopes: dict[str, tuple[float, float, float]] = {}
         for (name, _), samples in self._samples.items():
             settled = [one for one in samples if one[0] >= samples[0][0] + settling_s]
             minutes = (settled[-1][0] - settled[0][0]) / 60 if settled else 0.0
             if minutes * 60 >= least_s and minutes > slopes.get(name, (0.0, 0.0, 0.0))[2]:
-                growth = linear_regression(*zip(*settled, strict=True)).slope * 60 / 1e6
-                slopes[name] = settled[-1][1] / 1e6, growth, minutes
+                slopes[name] = settled[-1][1] / 1e6, _measure_median_growth(settled) / 1e6, minutes
         return slopes
 
     def _read(self) -> None:
         for program in self._programs:
             if program.is_alive() and (resident := _read_resident_bytes(program.pid)):
                 self._samples.setdefault((program.name, program.pid), []).append((time.monotonic(), resident))
+
+
+def _measure_median_growth(samples: Sequence[tuple[float, int]]) -> float:
+    """Return the median of the bytes by which each minute's last sample is above the one of the minute before."""
+    by_minute = {int((at_s - samples[0][0]) // 60): size for at_s, size in samples}
+    return median(second - first for first, second in pairwise(by_minute.values()))
 
 
 def _read_resident_bytes(pid: int) -> int:

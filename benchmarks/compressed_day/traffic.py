@@ -22,7 +22,7 @@ _TIMEOUT_S = 120.0
 _PATIENCE_S = 150.0
 """How long a caller asks again."""
 _RATED_SHARE, _CORRECTED_SHARE, _STREAMED_SHARE, _INTRUDER_SHARE = 0.6, 0.05, 0.3, 0.02
-_HOT_SHARE = 0.5
+_HOT_SHARE = 0.7
 """Of the requests that go to tenants that changed in the night."""
 _USERS = 5000
 _MAX_TOKENS = 16
