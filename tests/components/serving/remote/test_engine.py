@@ -11,6 +11,7 @@ from waiting import wait_until
 from components.errors import ArtifactError, ConfigError, DataError, RegistryError
 from components.serving.errors import RefusalError
 from components.serving.interface import ArtifactRef, BusyError, GenerationRequest, TokenControls
+from components.serving.remote.routing import rank_engines
 from components.serving.remote.server_errors import ServerDownError
 
 
@@ -179,13 +180,16 @@ def test_an_engine_that_cannot_read_its_store_leaves_the_answer_to_another(
     expected = [tenants.answer_alone(one) for one in requests]
 
     async def serve() -> None:
-        with run_fake_vllm(tenants.base) as blind, run_fake_vllm(tenants.base) as seeing:
+        with run_fake_vllm(tenants.base) as one, run_fake_vllm(tenants.base) as other:
+            by_url = {fake.url: fake for fake in (one, other)}
+            asked_first = rank_engines(requests[0].artifact.sha256, dict.fromkeys(by_url, 0))
+            blind, seeing = (by_url[url] for url in asked_first)
             blind.can_read_store = False
             async with running_remote(tenants, [blind, seeing]) as remote:
                 await asyncio.to_thread(wait_until, lambda: not _find_down(remote), "both engines")
-                await asyncio.gather(*(remote.artifact_cache.preload(one) for one in tenants.artifacts))
-                got = await asyncio.gather(*(collect_pieces(remote, one) for one in requests))
-                assert [join_pieces(one) for one in got] == expected
+                await asyncio.gather(*(remote.artifact_cache.preload(ref) for ref in tenants.artifacts))
+                got = await asyncio.gather(*(collect_pieces(remote, request) for request in requests))
+                assert [join_pieces(pieces) for pieces in got] == expected
                 assert blind.bodies
                 seeing.can_read_store = False
                 with pytest.raises(RegistryError, match="no route to the store"):
