@@ -33,7 +33,8 @@ from harness.processor_seconds import describe_seconds, read_service_seconds
 from harness.workspaces import make_tenant_ids, write_data, write_workspace
 
 _START_MODELLED = PROJECT / "benchmarks" / "harness" / "start_modelled"
-_WORKERS = {"exchange": "s3://exchange/night", "max_shards": 8, "target_minutes": 0.5, "lost_seconds": 120.0}
+_WORKERS = {"exchange": "s3://exchange/night", "max_shards": 4, "target_minutes": 1.0, "lost_seconds": 120.0}
+"""A shard for each of four workers: starting a process for a shard costs as much as some twenty tenants."""
 _REMOTE = "dvc/night"
 _FINISHED = "first-state"
 """File in a fleet's folder: its first state is complete."""
