@@ -80,7 +80,7 @@ def run_prefixfleet(
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         engine = BatchEngine(base, ArtifactCache(base, StoredArtifactSource(load.store), Path(scratch)), limits)
-        asyncio.run(answer_all(make_engine_ask(engine), [load.make_request(number, 1) for number in range(8)], 8))
+        asyncio.run(answer_all(make_engine_ask(engine), [load.make_request(number, 1) for number in range(8)], most))
         wait_for_turn()
         for _ in range(rounds):
             for part in parts:
