@@ -24,7 +24,6 @@ from components.serving.engine.blockwise_attention import BlockwiseBackend
 from components.serving.engine.cache_spans import (
     AttentionBackend,
     CacheSpan,
-    Indices,
     find_token_indices,
     make_mask,
     number_blocks,
@@ -118,7 +117,8 @@ class GatheredBackend:
         if width > 1 or last_column_RT.min() < last_column_RT.max():
             mask_RTC = make_mask(torch.arange(columns, device=device) <= last_column_RT1, layer_2BHSD.dtype)
         token_index_RT = np.where(is_token_RT, first_R1 + number_T, 0)
-        block_RHM = kv_heads * _tabulate_blocks(spans)[:, None] + np.arange(kv_heads)[:, None]
+        numbered = number_blocks(spans)
+        block_RHM = kv_heads * numbered.tabulate(numbered.blocks)[:, None] + np.arange(kv_heads)[:, None]
         return cls(
             block_F=torch.from_numpy(block_RHM.ravel()).to(device),
             shape=(len(spans), kv_heads),
@@ -161,12 +161,3 @@ class GatheredBackend:
             near_RTC = span.is_near(*find_token_indices(last_column_RT1, column_C, slot_columns))
             self.mask_by_span[span] = make_mask(near_RTC & (column_C <= last_column_RT1), dtype)[:, None]
         return self.mask_by_span[span]
-
-
-def _tabulate_blocks(spans: Sequence[CacheSpan]) -> Indices:
-    """Return the blocks of each branch [R, M], filled up with its first block."""
-    used = np.fromiter(chain.from_iterable(span.blocks for span in spans), np.int64)
-    branch, number, first_R, longest = number_blocks(spans)
-    block_RM = np.repeat(used[first_R, None], longest, axis=1)
-    block_RM[branch, number] = used
-    return block_RM

@@ -9,7 +9,6 @@ columns of a block, M blocks of the longest branch, F = R x M, C = M x S.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import torch
@@ -44,18 +43,16 @@ class BlockwiseBackend:
     def build(cls, spans: Sequence[CacheSpan], layer_2BHSD: Tensor) -> "BlockwiseBackend":
         """Compute the indices for these branches."""
         device, count = layer_2BHSD.device, len(spans)
-        used = np.fromiter(chain.from_iterable(span.blocks for span in spans), np.int64)
-        branch, number, first, longest = number_blocks(spans)
+        numbered = number_blocks(spans)
+        used, branch, number = numbered.blocks, numbered.branch, numbered.number
         end = int(used.max()) + 1
         use_range = end <= 2 * len(used)  # computing the gaps costs less than copying the blocks
         position = used if use_range else np.arange(len(used))
         branch_E = np.full(end if use_range else len(used), count)
         number_E = np.zeros_like(branch_E)
         branch_E[position], number_E[position] = branch, number
-        block_RM = np.repeat(position[first, None], longest, axis=1)
-        block_RM[branch, number] = position
         last_column = np.array([span.cached_columns for span in spans])[branch] - BLOCK_COLUMNS * number
-        visible_RMS = np.zeros((count, longest, BLOCK_COLUMNS), np.bool_)
+        visible_RMS = np.zeros((count, numbered.longest, BLOCK_COLUMNS), np.bool_)
         visible_RMS[branch, number] = np.arange(BLOCK_COLUMNS) <= last_column[:, None]
         mask_RM1S = make_mask(torch.from_numpy(visible_RMS).to(device), torch.float32)[:, :, None]
         return cls(
@@ -63,7 +60,7 @@ class BlockwiseBackend:
             branch_E=torch.from_numpy(branch_E).to(device),
             clamped_branch_E=torch.from_numpy(np.minimum(branch_E, count - 1)).to(device),
             number_E=torch.from_numpy(number_E).to(device),
-            block_F=torch.from_numpy(block_RM.ravel()).to(device),
+            block_F=torch.from_numpy(numbered.tabulate(position).ravel()).to(device),
             mask_RM1S=mask_RM1S,
             spans=spans,
             mask_by_span={ALL_TOKENS: mask_RM1S},

@@ -5,7 +5,8 @@ Knows tensors and spans of tokens; does not know how attention is computed.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import chain
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -54,12 +55,30 @@ def make_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, torch.finfo(dtype).min)
 
 
-def number_blocks(spans: Sequence[CacheSpan]) -> "tuple[Indices, Indices, Indices, int]":
-    """Return of all blocks, one branch after the other, the branch and the number in it.
+class NumberedBlocks(NamedTuple):
+    """The blocks of some branches, one branch after the other; [R, M] has a row for each, as long as the longest."""
 
-    Then for each branch the index of its first block, and how many blocks the longest has.
-    """
+    blocks: Indices
+    branch: Indices
+    """Of each block."""
+    number: Indices
+    """Of each block within its branch."""
+    first_R: Indices
+    """The index of each branch's first block."""
+    longest: int
+    """Number of blocks of the longest branch."""
+
+    def tabulate(self, values: Indices) -> Indices:
+        """Return the values of each branch's blocks as [R, M], filled up with that of its first block."""
+        value_RM = np.repeat(values[self.first_R, None], self.longest, axis=1)
+        value_RM[self.branch, self.number] = values
+        return value_RM
+
+
+def number_blocks(spans: Sequence[CacheSpan]) -> NumberedBlocks:
+    """Number the blocks of each branch."""
     count_R = np.array([len(span.blocks) for span in spans])
     first_R = count_R.cumsum() - count_R
     branch = np.repeat(np.arange(len(spans)), count_R)
-    return branch, np.arange(len(branch)) - first_R[branch], first_R, int(count_R.max())
+    blocks = np.fromiter(chain.from_iterable(span.blocks for span in spans), np.int64)
+    return NumberedBlocks(blocks, branch, np.arange(len(branch)) - first_R[branch], first_R, int(count_R.max()))
