@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from stage_chain import run_chain
+from waiting import wait_until
 from workspaces import set_params
 
 from components.errors import BackupError, ConfigError, LockHeldError
@@ -43,7 +44,7 @@ def test_the_flows_copy_to_the_target_in_params_and_restore_it_and_each_is_a_tra
         "place files",
         "finish",
     ]
-    failed = [one for one in otlp.spans if one.is_failed]
+    failed = wait_until(lambda: [one for one in otlp.spans if one.is_failed], "the failed restore")
     assert [(one.name, one.attributes) for one in failed] == [("restore", {"error.type": "BackupError"})]
     assert not any(str(tmp_path).encode() in body for body in otlp.bodies)
 

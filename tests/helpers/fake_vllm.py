@@ -30,6 +30,8 @@ from components.serving.remote.server_client import ServerClient
 from components.serving.remote.server_group import ServerGroup
 
 KEY = "prefixfleet"
+DEAD_ENGINE = {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}
+"""What vLLM's answers end with when its engine's process has died."""
 _model_lock = threading.Lock()
 """Held by the server that computes, as several may have the same model."""
 
@@ -57,6 +59,8 @@ class FakeVllm:
         """What every answer reports instead of tokens."""
         self.may_answer = threading.Event()
         self.may_answer.set()
+        self.dies_after: int | None = None
+        """Tokens of each answer after which it reports that its engine has died, and is no longer well; None: never."""
         self.is_well = True
         self.is_silent = False
         """Whether health checks get no answer."""
@@ -90,6 +94,10 @@ class FakeVllm:
             for number, token in enumerate(ids):
                 if self.breaks_after == number:
                     raise ConnectionAbortedError
+                if self.dies_after == number:
+                    self.is_well = False
+                    yield f"data: {json.dumps({'error': DEAD_ENGINE})}\n\ndata: [DONE]\n\n"
+                    return
                 while not self.may_answer.is_set():
                     await asyncio.sleep(0.01)
                 logprobs = None

@@ -15,11 +15,11 @@ import httpx
 
 from components.errors import PrefixFleetError
 from components.otel.spans import start_child
-from components.serving.errors import LOGGER_NAME
+from components.serving.errors import LOGGER_NAME, RefusalError
 from components.serving.remote.orders import check_loaded, make_order, read_refusal, read_reply
 from components.serving.remote.reply_events import ReplyEvent, parse_event
 from components.serving.remote.request_body import StoredArtifact
-from components.serving.remote.server_errors import ServerDownError
+from components.serving.remote.server_errors import ENGINE_FAULT, ServerDownError
 
 _COMPLETIONS = "/v1/completions"
 _CONNECT_S, _HEALTH_S, _ORDER_S = 5.0, 5.0, 120.0
@@ -65,8 +65,8 @@ class ServerClient:
         """Yield the events of one answer; leaving early ends it in the engine too.
 
         Raises:
-            ServerDownError: it does not answer, or the connection breaks.
-            PrefixFleetError: it refuses the request, or reports an error.
+            ServerDownError: it does not answer, the connection breaks, or it reports an error because it is ending.
+            PrefixFleetError: it refuses the request, or reports another error.
         """
         self.in_flight += 1
         self._loop = asyncio.get_running_loop()
@@ -84,6 +84,9 @@ class ServerClient:
                             yield parse_event(data, top_count)
         except PrefixFleetError as problem:
             span.fail(problem)
+            if isinstance(problem, RefusalError) and problem.code == ENGINE_FAULT and not await self._is_healthy():
+                self.down_reason = f"an error of the engine at {self.url}"  # until its next health check
+                raise ServerDownError(self.down_reason) from problem
             raise
         except TimeoutError as problem:
             span.fail(problem)
@@ -173,6 +176,13 @@ class ServerClient:
         if self._loop is not None:
             asyncio.run_coroutine_threadsafe(self._streams.aclose(), self._loop).result(_CONNECT_S)
         self._orders.close()
+
+    async def _is_healthy(self) -> bool:
+        try:
+            response = await self._streams.get("/health", timeout=self._health_seconds)
+        except httpx.HTTPError:
+            return False
+        return response.status_code == httpx.codes.OK
 
     def _end_streams(self) -> None:
         for stream in self._open_streams:

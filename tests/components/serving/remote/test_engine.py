@@ -198,8 +198,9 @@ def test_an_engine_that_cannot_read_its_store_leaves_the_answer_to_another(
     _run(serve)
 
 
+@pytest.mark.parametrize("how", ["breaks_after", "dies_after"])
 def test_when_an_engine_breaks_off_another_one_goes_on_with_the_same_answer(
-    tenants: Any, running: Any, running_remote: Any, collect_pieces: Any, join_pieces: Any, sources: Any
+    how: str, tenants: Any, running: Any, running_remote: Any, collect_pieces: Any, join_pieces: Any, sources: Any
 ) -> None:
     some = [GenerationRequest(one, sources[0], max_tokens=12) for one in tenants.artifacts]
     requests = [replace(one, controls=TokenControls(min_new_tokens=least)) for least in (0, 7) for one in some]
@@ -210,14 +211,17 @@ def test_when_an_engine_breaks_off_another_one_goes_on_with_the_same_answer(
             expected = [join_pieces(await collect_pieces(local, one)) for one in requests]
         with run_fake_vllm(tenants.base) as first, run_fake_vllm(tenants.base) as second:
             async with running_remote(tenants, [first, second]) as remote:
-                for first.breaks_after, asked in ((0, requests), (3, requests), (3, begun_again)):
+                for count, asked in ((0, requests), (3, requests), (3, begun_again)):
+                    first.is_well = True
+                    setattr(first, how, count)
                     await asyncio.to_thread(wait_until, lambda: not _find_down(remote), "both engines")
                     first.bodies.clear()
                     got = await asyncio.gather(*(collect_pieces(remote, one) for one in asked))
                     assert [join_pieces(one) for one in got] == expected
                     assert first.bodies
+                first.is_well = True
                 await asyncio.to_thread(wait_until, lambda: not _find_down(remote), "both engines")
-                second.breaks_after = 2
+                setattr(second, how, 2)
                 with pytest.raises(ServerDownError):
                     await collect_pieces(remote, requests[-1])
 
