@@ -48,10 +48,10 @@ def backup(
     with show_progress():
         if verify:
             from components.stages.backup.keeping import verify_backups
+            from components.stages.progress import count_nouns
 
             read = verify_backups(open_backups(target))
-            what = "backup" if read.backups == 1 else "backups"
-            print_line(f"{read.backups} {what} with {read.objects:,} objects: no damage")
+            print_line(f"{count_nouns(read.backups, 'backup')} with {count_nouns(read.objects, 'object')}: no damage")
             return
         from components.stages.backup.make import make_backup
 

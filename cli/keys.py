@@ -65,6 +65,10 @@ def create(
     print_line(text)
     saved = "save it now, it cannot be shown again"
     print_note(f"key {key.id} of {key.holder}, expires: {format_time(key.expires_s)}; {saved}")
+    if tenant and not _is_known(ctx.obj, tenant):
+        print_note(
+            f"{tenant} has no data in this workspace: if the name is wrong, revoke the key (keys revoke {key.id})"
+        )
 
 
 @app.command("list")
@@ -91,6 +95,15 @@ def revoke(ctx: typer.Context, key: Annotated[str, typer.Argument(help="Id of a 
     with _open_keys(ctx.obj) as keys:
         revoked = keys.revoke(key, _record("revoke-key"))
     print_note(f"key {revoked.id} of {revoked.holder} is revoked")
+
+
+def _is_known(root: Path, tenant: str) -> bool:
+    """Return whether a tenant has data, or whether this workspace has no tenant's data, so that nobody can say."""
+    from components.stages.workspace import Workspace
+
+    workspace = Workspace(root)
+    folders = [each for each in (workspace.data, workspace.drops) if each.is_dir() and any(each.iterdir())]
+    return not folders or any((each / tenant).is_dir() for each in folders)
 
 
 def _record(action: "LedgerAction") -> "Callable[[Connection, ApiKey], None]":

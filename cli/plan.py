@@ -46,7 +46,7 @@ def plan(
 
 def _print(planned: "Plan", estimates: "Mapping[str, TrainingEstimate]", drops: list[str], *, as_json: bool) -> None:
     from cli.output import print_columns, print_json, print_line, print_table
-    from components.stages.progress import join_abbreviated
+    from components.stages.progress import count_nouns, join_abbreviated
     from components.stages.sharding.training_estimates import add_estimates
 
     total = add_estimates(estimates.values())
@@ -71,8 +71,8 @@ def _print(planned: "Plan", estimates: "Mapping[str, TrainingEstimate]", drops: 
     if estimates and total.device_seconds is None:
         print_line("device seconds are unknown: no training was measured in this workspace yet")
     if drops:
-        what = "drop waits" if len(drops) == 1 else "drops wait"
-        print_line(f"{len(drops):,} {what}, which `retrain` takes first: {join_abbreviated(drops)}")
+        waiting = count_nouns(len(drops), "drop waits", "drops wait")
+        print_line(f"{waiting}, which `retrain` takes first: {join_abbreviated(drops)}")
 
 
 def _to_json(tenant: str, reason: str, estimates: "Mapping[str, TrainingEstimate]") -> dict[str, Any]:

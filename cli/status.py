@@ -96,7 +96,7 @@ def _print_rows(rows: "Sequence[TenantStatus]") -> None:
 
 
 def _summarize(workspace: "Workspace", fleet: "FleetStatus", hidden: "Sequence[TenantStatus]") -> list[str]:
-    from components.stages.progress import join_abbreviated
+    from components.stages.progress import count_nouns, join_abbreviated
     from components.stages.reports.tenant_state import STATES
 
     lines = []
@@ -116,9 +116,9 @@ def _summarize(workspace: "Workspace", fleet: "FleetStatus", hidden: "Sequence[T
         lines.append(lost)
     if fleet.drops:
         names = join_abbreviated(fleet.drops)
-        what = "drop waits" if len(fleet.drops) == 1 else "drops wait"
+        waiting = count_nouns(len(fleet.drops), "drop waits", "drops wait")
         taken = "`prefixfleet data take` takes what waits, as does `retrain`"
-        lines.append(f"{len(fleet.drops):,} {what}: {names}; {taken}")
+        lines.append(f"{waiting}: {names}; {taken}")
     return lines
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from components.console.charts import Bar
 from components.rollout.store.runs import RESULTS, RunTenant
+from components.stages.progress import count_nouns
 
 _ALL_PASSED = "passed"
 
@@ -50,8 +51,7 @@ def _find_bars(own: Sequence[RunTenant]) -> list[Bar]:
 
 
 def _describe(counts: Counter[str], seconds: float) -> str:
-    tenants = f"{counts.total()} {'tenant' if counts.total() == 1 else 'tenants'}"
-    return f"{tenants}, {seconds:.0f} s: {', '.join(f'{counts[one]} {one}' for one in RESULTS if counts[one])}"
+    return f"{count_nouns(counts.total(), 'tenant')}, {seconds:.0f} s: {', '.join(f'{counts[one]} {one}' for one in RESULTS if counts[one])}"
 
 
 def _find_color(counts: Counter[str]) -> str:

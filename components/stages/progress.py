@@ -39,6 +39,11 @@ def join_abbreviated(parts: Sequence[str], separator: str = ", ") -> str:
     return separator.join([*parts[:_PARTS_SHOWN], *more])
 
 
+def count_nouns(number: int, singular: str, plural: str = "") -> str:
+    """Return a number with its noun, such as "1 drop" or "2,000 drops"; the plural adds an s if none is given."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
 def report_progress(progress: StageProgress) -> None:
     """Log a step at debug level."""
     line = f"{progress.tenant}: {progress.activity} {progress.done}/{progress.total} {progress.note}".rstrip()

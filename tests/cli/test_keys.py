@@ -48,6 +48,16 @@ def test_a_key_is_made_shown_once_listed_and_revoked(call):
     assert "(viewer)" in call("list").stdout
 
 
+@pytest.mark.parametrize(("data", "is_noted"), [((), False), (("alder",), False), (("birch",), True)])
+def test_a_key_of_a_tenant_without_data_has_a_note_where_others_have_data(make_root, data, is_noted):
+    root = make_root(())
+    for tenant in data:
+        (root / "drops" / tenant).mkdir(parents=True)
+    made = CliRunner().invoke(app, ["-C", str(root), "keys", "create", "alder"])
+    assert (made.exit_code, len(made.stdout.split())) == (0, 1)
+    assert ("alder has no data in this workspace" in made.stderr) == is_noted
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

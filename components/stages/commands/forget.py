@@ -29,7 +29,7 @@ from components.rollout.types import KEY_ACTIONS, LedgerEntry
 from components.stages import dataset, gate
 from components.stages.commands.shared_places import refuse_shared_places
 from components.stages.forgotten import BACKUP_DIGESTS, note_forgotten
-from components.stages.progress import join_abbreviated, log_info
+from components.stages.progress import count_nouns, join_abbreviated, log_info
 from components.stages.reports import charts
 from components.stages.reports.night_files import get_report_folder
 from components.stages.rollout.actors import Actor, find_command_actor
@@ -98,7 +98,7 @@ def _remove_everything(workspace: Workspace, tenant: str, by: Actor, record: Sch
     if not remains and not _is_unfinished(workspace, tenant):
         fix = "check the name with `prefixfleet status`"
         raise DataError(f"data, versions or files of {tenant}", "nothing anywhere", fix)
-    log_info(f"{tenant}: {len(remains)} things to remove")
+    log_info(f"{tenant}: {count_nouns(len(remains), 'thing')} to remove")
     versions = workspace.registry.find_versions(tenant)
     names = [f"{tenant}-{version.version}" if version.fault else version.sha256 for version in versions]
     with open_span("remove versions"):

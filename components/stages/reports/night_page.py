@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from components.stages.progress import count_nouns
 from components.stages.reports.night_report import NEEDS_PERSON, ORDER, NightReport
 from components.stages.run_scores import BASE_ALONE
 from components.stages.triggers.run_causes import BY_HAND, BY_SCHEDULE
@@ -51,9 +52,8 @@ def summarize(report: NightReport) -> str:
     for name, count in counts.items():
         parts += [f"{count:,} {_WORDS[name]}"] if count else []
     told = f"{', '.join(parts)}." if parts else "No tenant had anything to do."
-    who = (
-        f"{waiting:,} {'tenant needs' if waiting == 1 else 'tenants need'} a person" if waiting else "Nobody is needed"
-    )
+    needed = f"{count_nouns(waiting, 'tenant needs', 'tenants need')} a person"
+    who = needed if waiting else "Nobody is needed"
     return f"{who}: {told}" if parts else told
 
 

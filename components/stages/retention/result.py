@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from components.stages.progress import count_nouns
+
 
 @dataclass(frozen=True, slots=True)
 class PrunedTenant:
@@ -61,11 +63,11 @@ def summarize_pruning(result: PruneResult, *, dry_run: bool) -> str:
         return "nothing is old enough to be removed"
     tenants = result.tenants
     parts = [
-        f"{_count(sum(len(one.versions) for one in tenants), 'version')} and "
-        f"{_count(sum(one.runs for one in tenants), 'run')} without a version of {_count(len(tenants), 'tenant')}"
+        f"{count_nouns(sum(len(one.versions) for one in tenants), 'version')} and "
+        f"{count_nouns(sum(one.runs for one in tenants), 'run')} without a version of {count_nouns(len(tenants), 'tenant')}"
     ]
     predictions = sum(one.predictions for one in tenants)
-    parts += [f"the predictions of {_count(predictions, 'version')}"] if predictions else []
+    parts += [f"the predictions of {count_nouns(predictions, 'version')}"] if predictions else []
     parts += [f"{_sum(result.kinds, kind):,} {kind}" for kind in dict.fromkeys(one.kind for one in result.kinds)]
     what = f"{', '.join(parts)}: {result.size_bytes / 1e6:,.1f} MB"
     return f"{what} would be removed" if dry_run else f"{what} removed"
@@ -76,17 +78,13 @@ def make_rows(result: PruneResult) -> list[list[str]]:
     rows = []
     for one in result.tenants:
         parts = [f"versions {', '.join(one.versions)}"] if one.versions else []
-        parts += [_count(one.runs, "run") + " without a version"] if one.runs else []
-        parts += [f"predictions of {_count(one.predictions, 'version')}"] if one.predictions else []
+        parts += [count_nouns(one.runs, "run") + " without a version"] if one.runs else []
+        parts += [f"predictions of {count_nouns(one.predictions, 'version')}"] if one.predictions else []
         rows.append([one.tenant, "; ".join(parts), f"{one.count:,}", f"{one.size_bytes:,}"])
     for other in result.kinds:
         size = "-" if other.size_bytes is None else f"{other.size_bytes:,}"
         rows.append([other.tenant or "-", other.kind, f"{other.objects:,}", size])
     return rows
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _sum(kinds: Sequence[PrunedKind], kind: str) -> int:
