@@ -1,11 +1,13 @@
 """Reads and writes YAML by the rules of version 1.2; a file of sections as a mapping. Does not know the sections.
 
 DVC reads params.yaml by YAML 1.2. PyYAML knows 1.1, in which 010 is 8, 1:30 is 90 and `no` is false: a value that the
-two read differently is refused, with its line. Duplicate keys are refused too.
+two read differently is refused, with its line. So is what only one of them reads, such as `{url: s3://bucket}`, and a
+duplicate key.
 """
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,11 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own attribute; filled below
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._braces = 0
+        """Braces and brackets around the node that is composed."""
+
     def get_single_data(self) -> Any:
         node = self.get_single_node()
         if node is None:
@@ -101,11 +108,30 @@ class _Loader(yaml.SafeLoader):
         _require_bounded(node)
         return self.construct_document(node)
 
+    def compose_sequence_node(self, anchor: Any) -> yaml.SequenceNode:
+        with self._enter_collection():
+            return super().compose_sequence_node(anchor)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        with self._enter_collection():
+            return super().compose_mapping_node(anchor)
+
+    @contextmanager
+    def _enter_collection(self) -> Iterator[None]:
+        step = int(bool(self.peek_event().flow_style))  # type: ignore[no-untyped-call]
+        self._braces += step
+        yield
+        self._braces -= step
+
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         node: yaml.ScalarNode = super().compose_scalar_node(anchor)
-        if event.style is None and event.implicit[0]:
+        if event.tag == "!":
+            _refuse_tag(node, "!")
+        elif event.style is None and event.implicit[0]:
             _require_one_meaning(node)
+            if self._braces:
+                _require_flow_of_dvc(node)
         elif node.tag != f"{_TAG}str":
             _refuse_tag(node)
         return node
@@ -178,8 +204,21 @@ def _parse_old_int(text: str) -> int:
     return int(loader.construct_yaml_int(yaml.ScalarNode(f"{_TAG}int", text)))
 
 
-def _refuse_tag(node: yaml.Node) -> None:
-    got = f"the tag {node.tag.replace(_TAG, '!!')}, which is not supported: write the value without it"
+def _require_flow_of_dvc(node: yaml.ScalarNode) -> None:
+    """Raise for a plain value in braces or brackets whose colon DVC's reader does not take: `[s3://bucket]`, `{a:}`."""
+    mark = node.start_mark
+    text, place = str(mark.buffer), mark.pointer
+    before, after = text[place - 1], text[place]
+    if ":" in node.value:
+        problem = f"{node.value} in braces or brackets without quotes, which DVC does not read"
+        raise _AmbiguousError(problem, f'write "{node.value}"', node.start_mark)
+    if not node.value and (before == "?" or (before == ":" and not after.isspace())):
+        problem = "a key without a value in braces or brackets, which DVC does not read"
+        raise _AmbiguousError(problem, "write null, or remove the key", node.start_mark)
+
+
+def _refuse_tag(node: yaml.Node, tag: str = "") -> None:
+    got = f"the tag {tag or node.tag.replace(_TAG, '!!')}, which is not supported: write the value without it"
     raise yaml.constructor.ConstructorError(None, None, got, node.start_mark)
 
 

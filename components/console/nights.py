@@ -51,7 +51,8 @@ def _find_bars(own: Sequence[RunTenant]) -> list[Bar]:
 
 
 def _describe(counts: Counter[str], seconds: float) -> str:
-    return f"{count_nouns(counts.total(), 'tenant')}, {seconds:.0f} s: {', '.join(f'{counts[one]} {one}' for one in RESULTS if counts[one])}"
+    tenants = count_nouns(counts.total(), "tenant")
+    return f"{tenants}, {seconds:.0f} s: {', '.join(f'{counts[one]} {one}' for one in RESULTS if counts[one])}"
 
 
 def _find_color(counts: Counter[str]) -> str:

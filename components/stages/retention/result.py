@@ -64,7 +64,8 @@ def summarize_pruning(result: PruneResult, *, dry_run: bool) -> str:
     tenants = result.tenants
     parts = [
         f"{count_nouns(sum(len(one.versions) for one in tenants), 'version')} and "
-        f"{count_nouns(sum(one.runs for one in tenants), 'run')} without a version of {count_nouns(len(tenants), 'tenant')}"
+        f"{count_nouns(sum(one.runs for one in tenants), 'run')} without a version "
+        f"of {count_nouns(len(tenants), 'tenant')}"
     ]
     predictions = sum(one.predictions for one in tenants)
     parts += [f"the predictions of {count_nouns(predictions, 'version')}"] if predictions else []

@@ -10,7 +10,7 @@ from components.errors import ConfigError
 
 def test_both_sections_are_read_as_in_params_yaml(tmp_path: Path) -> None:
     path = tmp_path / "console.yaml"
-    path.write_text("console: {cookie_path: /}\noidc: {issuer: https://id.example, client_id: c, tenant_claim: t}\n")
+    path.write_text('console: {cookie_path: /}\noidc: {issuer: "https://id.example", client_id: c, tenant_claim: t}\n')
     settings = read_console_settings(path)
     assert (settings.console.cookie_path, settings.console.port) == ("/", 8400)
     assert settings.oidc is not None

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from components.config import load_params, load_workspace_params
 from components.config.yaml_file import format_yaml, parse_yaml, read_sections
@@ -85,6 +86,38 @@ def test_a_value_that_yaml_1_1_and_1_2_read_differently_is_refused_with_its_line
         problem = refused(GOOD + text)
         assert f"params.yaml:3: {value}, which some programs read as" in problem.got
         assert problem.fix.startswith(fix)
+
+
+@pytest.mark.parametrize(
+    ("line", "got", "fix"),
+    [
+        ("{exchange: s3://bucket/a}", "s3://bucket/a in braces or brackets", 'write "s3://bucket/a"'),
+        ("[env:SECRET]", "env:SECRET in braces or brackets", 'write "env:SECRET"'),
+        ("[a, {b: [c:]}]", "a key without a value in braces", "write null"),
+        ("! text", "the tag !", "correct this line"),
+    ],
+)
+def test_what_dvc_does_not_read_is_refused_with_its_line(refused, line, got, fix):
+    problem = refused(f"{GOOD}workers: {line}\n")
+    assert f"params.yaml:2: {got}" in problem.got
+    assert problem.fix.startswith(fix)
+
+
+FORMS = ("a: {}", "a: {{b: {}}}", "a: [{}]", "a: [x, {}, y]", "a: {{{}: 1}}", "- {}", "a:\n  {}: 1", "a: x\n  {}")
+
+
+@settings(max_examples=300)
+@given(form=st.sampled_from(FORMS), text=st.text("ab1:?#@!&*%|>-,[]{}'\"`~=. /\\", min_size=1, max_size=4))
+@example("a: [{}]", "a:")
+@example("a: [{}]", "? ")
+@example("a: {{b: {}}}", "a:b")
+@example("a: {}", "! ")
+def test_dvcs_reader_reads_what_is_accepted_as_the_same_values(form, text):
+    try:
+        values = parse_yaml(form.format(text), "x")
+    except ConfigError:
+        return
+    assert repr(YAML(typ="safe").load(form.format(text))) == repr(values)
 
 
 @pytest.mark.parametrize("quotes", ["'{}'", '"{}"'])
