@@ -7,6 +7,7 @@ all as a user that is not root, and without writing outside /workspace and /tmp.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path("/workspace/fleet")
-_URL = "http://127.0.0.1:8000"
 _LIMIT_S = 900.0
 _ENVIRONMENT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": f"{_LIMIT_S:.0f}",  # for a busy machine
@@ -59,11 +59,13 @@ def can_write(folder: Path) -> bool:
 
 def check_server(tenant: str) -> str:
     """Start the server, ask it, and end it; return what it said."""
-    server = subprocess.Popen(["prefixfleet", "serve", "--port", "8000"], cwd=ROOT)
+    port = find_free_port()
+    server = subprocess.Popen(["prefixfleet", "serve", "--port", str(port)], cwd=ROOT)
+    url = f"http://127.0.0.1:{port}"
     try:
-        wait_until_ready(server)
-        health, _ = ask("/healthz")
-        code, answer = ask("/v1/completions", {"model": tenant, "prompt": "a word", "max_tokens": 8})
+        wait_until_ready(server, url)
+        health, _ = ask(f"{url}/healthz")
+        code, answer = ask(f"{url}/v1/completions", {"model": tenant, "prompt": "a word", "max_tokens": 8})
     finally:
         server.send_signal(signal.SIGTERM)
         ended = server.wait(_LIMIT_S)
@@ -72,13 +74,20 @@ def check_server(tenant: str) -> str:
     return f"/healthz {health}; {tenant} answered {text!r}; ended with {ended} after SIGTERM"
 
 
-def wait_until_ready(server: "subprocess.Popen[bytes]") -> None:
+def find_free_port() -> int:
+    """Return a free port: buildah's image has the network of this machine, where a server may listen already."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_until_ready(server: "subprocess.Popen[bytes]", url: str) -> None:
     """Wait until /readyz answers 200; fails if the server ends before."""
     until_s = time.monotonic() + _LIMIT_S
     while time.monotonic() < until_s:
         require(server.poll() is None, f"the server ended with {server.returncode}")
         try:
-            if ask("/readyz")[0] == 200:
+            if ask(f"{url}/readyz")[0] == 200:
                 return
         except OSError:
             pass  # it does not listen yet
@@ -86,10 +95,10 @@ def wait_until_ready(server: "subprocess.Popen[bytes]") -> None:
     require(False, f"the server was not ready within {_LIMIT_S:.0f} s")
 
 
-def ask(path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+def ask(url: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
     """Return the status and the JSON (or text) of an answer."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{_URL}{path}", data, {"content-type": "application/json"})  # noqa: S310
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             status, content = answer.status, answer.read()
