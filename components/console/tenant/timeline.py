@@ -24,7 +24,7 @@ class TimelineEntry:
 
 
 def make_timeline(history: Iterable[LedgerEntry], causes: Iterable[Cause]) -> list[TimelineEntry]:
-    """Return all events, newest first."""
+    """Return all events, newest first; those of one second in the opposite order of the arguments."""
     moves = [
         TimelineEntry(
             at=one.at,
@@ -42,7 +42,7 @@ def make_timeline(history: Iterable[LedgerEntry], causes: Iterable[Cause]) -> li
         TimelineEntry(at=one.opened_at, action=one.kind, by=_name_opener(one), why=_describe_cause(one))
         for one in causes
     ]
-    return sorted([*opened, *moves], key=lambda one: datetime.fromisoformat(one.at), reverse=True)
+    return sorted([*opened, *moves], key=lambda one: datetime.fromisoformat(one.at))[::-1]
 
 
 def _name_opener(cause: Cause) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import BackupError
-from components.stages.progress import join_abbreviated, log_info, log_warning
+from components.stages.progress import count_nouns, join_abbreviated, log_info, log_warning
 from components.storage.backups.manifest import BackupManifest
 from components.storage.backups.store import BackupStore, find_damage
 
@@ -66,7 +66,7 @@ def verify_backups(store: BackupStore) -> VerifyResult:
         except BackupError as problem:
             bad[backup_id] = problem.got
     objects = {digest for digests in needed.values() for digest in digests}
-    log_info(f"reading {len(objects):,} objects of {len(needed)} backups")
+    log_info(f"reading {count_nouns(len(objects), 'object')} of {count_nouns(len(needed), 'backup')}")
     with tempfile.TemporaryDirectory(prefix="prefixfleet-") as name:
         damage = find_damage(store, objects, Path(name))
         for digest, what in damage.items():

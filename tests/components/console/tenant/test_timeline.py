@@ -55,3 +55,11 @@ def test_events_are_in_order_of_time_with_who_and_why():
     assert events[5].why == "fine-tuning job ftjob-0 asked for it; it waits for its turn"
     assert events[1].why == "train.jsonl arrived; the next run will handle it"
     assert events[3].why == "a drop arrived; 1 trained"
+
+
+def test_of_moves_in_one_second_the_last_is_first():
+    moves = [
+        LedgerEntry(tenant="acme", by="ada", action=action, at="2026-01-02T00:00:00+00:00")
+        for action in ("pin", "unpin")
+    ]
+    assert [one.action for one in make_timeline(moves, [])] == ["unpin", "pin"]
