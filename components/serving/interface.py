@@ -117,6 +117,8 @@ class AnswerStream(Protocol):
     """The answer to one row. Iterate from one event loop; leaving the iteration early cancels the row."""
 
     prompt_tokens: int
+    completion_tokens: int
+    """Tokens generated so far, read or not, that the answer would have if it ended now."""
 
     def __aiter__(self) -> AsyncIterator[AnswerPiece]:
         """Yield pieces; the last one has `finish`. Raises PrefixFleetError if the row failed."""

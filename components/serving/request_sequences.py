@@ -18,6 +18,7 @@ class SequenceResult:
     request: GenerationRequest
     text: str = ""
     token_count: int = 0
+    """Tokens of the pieces that were read."""
     finish: FinishReason | None = None
     """None: the row has not ended."""
     seconds: float = 0.0
@@ -92,8 +93,8 @@ class RequestSequences:
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens generated so far."""
-        return sum(result.token_count for result in self.results)
+        """Tokens generated so far, read or not."""
+        return sum(stream.completion_tokens for stream in self._streams)
 
 
 async def _forward_pieces(

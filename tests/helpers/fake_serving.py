@@ -112,6 +112,7 @@ class FakeStream:
     def __init__(self, engine: "FakeEngine", request: GenerationRequest) -> None:
         self._engine, self._request = engine, request
         self.cancelled = False
+        self.completion_tokens = engine.words_ahead
 
     async def __aiter__(self) -> AsyncIterator[AnswerPiece]:
         offset = 0
@@ -123,6 +124,7 @@ class FakeStream:
                 await asyncio.sleep(0.001)
             if self._engine.row_error is not None and number == self._engine.words_before_error:
                 raise self._engine.row_error
+            self.completion_tokens = min(number + 1 + self._engine.words_ahead, count)
             is_last = number == count - 1
             text = f"{seed}.{number}" if is_last else f"{seed}.{number} "
             finish: FinishReason = "length"
@@ -158,6 +160,8 @@ class FakeEngine:
         self.row_error: PrefixFleetError | None = None
         """What ends every row after `words_before_error` words."""
         self.words_before_error = 0
+        self.words_ahead = 0
+        """How many words every row has generated beyond those that its reader has got."""
         self.device_seconds: dict[str, float] = {}
         self.words: list[str] | None = None
         """What every row answers, a word a token; None: words that depend on the artifact."""

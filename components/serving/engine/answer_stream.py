@@ -12,7 +12,7 @@ from components.serving.interface import AnswerPiece
 
 AnswerEvent = AnswerPiece | Exception
 _HELD_EVENTS = 15
-"""Events that wait for a later one, of an answer that is not streamed; one that is cancelled loses these."""
+"""Events that wait for a later one, of an answer that is not streamed."""
 
 
 class EngineAnswerStream:
@@ -23,7 +23,7 @@ class EngineAnswerStream:
 
         `is_streamed`: see `GenerationRequest.is_streamed`.
         """
-        self.prompt_tokens = prompt_tokens
+        self.prompt_tokens, self.completion_tokens = prompt_tokens, 0
         self.loop = asyncio.get_running_loop()
         self.cancelled = False
         self.trace: RowTrace | None = None

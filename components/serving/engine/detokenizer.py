@@ -43,6 +43,8 @@ class IncrementalDetokenizer:
     decode: Callable[[Sequence[int]], str]
     stop_strings: tuple[str, ...] = ()
     token_ids: list[int] = field(default_factory=list)
+    answer_tokens: int = 0
+    """Tokens of the answer if it ended now: all, without those that a stop string has cut off."""
     _text: str = ""
     """The text of the decoded ids, without spaces at its start."""
     _sent_chars: int = 0
@@ -62,6 +64,7 @@ class IncrementalDetokenizer:
         start = len(self._text)
         alternatives = tuple((self._decode_instead(other), value) for other, value in others)
         self.token_ids.append(token)
+        self.answer_tokens += 1
         self._pending.append(_PendingToken(start, logprob, alternatives))
         new_text = self._decode_new_text()
         if not new_text or new_text.endswith(_REPLACEMENT_CHAR):
@@ -103,6 +106,7 @@ class IncrementalDetokenizer:
             return None
         kept = self._text[: min(stops)].rstrip()
         tokens = tuple(one.to_token(len(kept)) for one in self._pending if one.offset < len(kept))
+        self.answer_tokens -= len(self._pending) - len(tokens)
         return AnswerPiece(kept[self._sent_chars :], tokens, "stop")
 
     def _take_final_text(self) -> AnswerPiece | None:

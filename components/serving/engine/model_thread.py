@@ -185,6 +185,7 @@ class ModelThread:
         for sequence, result in results:
             try:
                 pieces = self._to_pieces(sequence, result)
+                sequence.stream.completion_tokens = sequence.detokenizer.answer_tokens
             except Exception as problem:  # noqa: BLE001 - an error of one sequence ends only that one
                 self._fail(sequence, problem)
                 continue

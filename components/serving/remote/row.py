@@ -59,6 +59,7 @@ class RemoteRow:
                 for token in event.tokens:
                     self.known.append(token.token_id)
                     piece = self._add(token)
+                    self.stream.completion_tokens = self.detokenizer.answer_tokens
                     if piece is not None:
                         yield piece
                         if piece.finish:

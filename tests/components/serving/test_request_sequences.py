@@ -1,11 +1,13 @@
 import asyncio
+import threading
 
 import pytest
 from fake_serving import FakeEngine, FakeRegistry
 
 from components.errors import ArtifactError
 from components.serving import request_sequences
-from components.serving.interface import ArtifactRef, GenerationRequest
+from components.serving.engine.batch import DecoderBatch
+from components.serving.interface import ArtifactRef, GenerationRequest, TokenControls
 from components.serving.request_sequences import RequestSequences
 
 
@@ -88,6 +90,50 @@ def test_leaving_early_cancels_the_rows(engine):
 
     asyncio.run(talk())
     assert len({id(stream) for stream in engine.cancelled}) == 2
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("stop", [(), ("no such text",)])
+def test_a_cancelled_answer_counts_every_token_that_was_generated(
+    tenants, running, sources, monkeypatch, is_streamed, stop
+):
+    """Also those that its reader has not got."""
+    steps, has_stopped, may_go_on = 0, threading.Event(), threading.Event()
+    step = DecoderBatch.step
+
+    def stop_after_nine(self):
+        nonlocal steps
+        if steps == 9:
+            has_stopped.set()
+            may_go_on.wait(60)
+        results = step(self)
+        steps += len(results)
+        return results
+
+    monkeypatch.setattr(DecoderBatch, "step", stop_after_nine)
+    controls = TokenControls(min_new_tokens=20)
+    request = GenerationRequest(
+        tenants.artifacts[0], sources[3], max_tokens=20, stop=stop, controls=controls, is_streamed=is_streamed
+    )
+
+    async def read_all(sequences):
+        async for _ in sequences.stream_pieces():
+            pass
+
+    async def talk():
+        async with running(tenants) as engine:
+            sequences = RequestSequences([request])
+            await sequences.submit(engine)
+            reading = asyncio.create_task(read_all(sequences))
+            while not has_stopped.is_set():
+                await asyncio.sleep(0.001)
+            sequences.cancel()
+            counted = sequences.completion_tokens
+            may_go_on.set()
+            await reading
+            return counted
+
+    assert asyncio.run(talk()) == 9
 
 
 def test_an_error_of_a_row_is_raised_to_the_reader(engine, monkeypatch):

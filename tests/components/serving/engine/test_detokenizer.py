@@ -32,6 +32,7 @@ def _detokenize(content: bytes, stop: tuple[str, ...]) -> tuple[str, Any, list[s
     tokens = [token for piece in pieces for token in piece.tokens]
     text = "".join(piece.text for piece in pieces)
     check_tokens(text, tokens)
+    assert detokenizer.answer_tokens == len(tokens)
     return text, pieces[-1].finish, [token.text for token in tokens]
 
 

@@ -14,7 +14,7 @@ from components.serving.interface import AnswerPiece, ArtifactRef, EngineHealth,
 
 
 class Answer:
-    prompt_tokens = 3
+    prompt_tokens, completion_tokens = 3, 0
 
     def __init__(self, engine):
         self._engine = engine

@@ -49,10 +49,15 @@ def test_answered_requests_are_counted_with_their_tokens_and_device_time(ask, fl
     ]
 
 
-def test_a_client_that_disconnects_pays_for_what_was_generated(ask, fleet):
+@pytest.mark.parametrize("words_ahead", [0, 3])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_disconnects_pays_for_what_was_generated(ask, fleet, stream, words_ahead):
+    """Also for what the engine has not delivered: an answer that is not streamed comes in parts of several tokens."""
+
     async def talk(client, service):
         fleet.engine.may_go_on.clear()
-        waiting = asyncio.create_task(client.post("/v1/completions", json=PROMPT))
+        fleet.engine.words_ahead = words_ahead
+        waiting = asyncio.create_task(client.post("/v1/completions", json={**PROMPT, "stream": stream}))
         async with asyncio.timeout(60):
             while not fleet.engine.requests:
                 await asyncio.sleep(0.001)
@@ -60,9 +65,14 @@ def test_a_client_that_disconnects_pays_for_what_was_generated(ask, fleet):
         await asyncio.gather(waiting, return_exceptions=True)
         fleet.engine.may_go_on.set()
         await service.usage_buffer.flush()
+        counted = service.metrics.registry.get_sample_value(
+            "prefixfleet_completion_tokens_total", {"tenant": "alder", "arm": "champion"}
+        )
+        assert counted == words_ahead
         return (await client.get("/v1/usage")).json()["data"]
 
-    assert ask(talk) == []
+    listed = [(one["requests"], one["input_tokens"], one["output_tokens"]) for one in ask(talk)]
+    assert listed == ([(1, 3, words_ahead)] if words_ahead else [])
 
 
 def fill(service):
