@@ -70,7 +70,7 @@ class _PackedProduct:
         self._packed: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        packed = self._pack() if torch.is_inference_mode_enabled() and self._fits(x) else None
+        packed = self._pack() if self._fits(x) and torch.is_inference_mode_enabled() else None
         if packed is None:
             plain: Tensor = type(self._layer).forward(self._layer, x)
             return plain
@@ -81,9 +81,11 @@ class _PackedProduct:
         return {"_layer": self._layer, "_source": None, "_version": 0, "_packed": None}
 
     def _fits(self, x: Tensor) -> bool:
+        least = _LEAST_ROWS.get(x.dtype)
+        if least is None or x.numel() < least * x.shape[-1]:
+            return False
         weight: Tensor = self._layer.weight
-        has_own_weight = weight is self._source and weight._version == self._version
-        return has_own_weight and x.dtype == weight.dtype and x.shape[:-1].numel() >= _LEAST_ROWS[x.dtype]
+        return weight is self._source and weight._version == self._version and x.dtype == weight.dtype
 
     def _pack(self) -> Tensor | None:
         if self._packed is None and self._source is not None:
