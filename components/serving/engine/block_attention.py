@@ -131,13 +131,35 @@ class GatheredBackend:
             mask_by_span={},
         )
 
+    def advance(self, spans: Sequence[CacheSpan]) -> "GatheredBackend":
+        """Return the backend of the same branches one column on, in the same blocks, with one new token each."""
+        columns, last_column_RT1, mask_R1TC = self.columns + 1, self.last_column_RT1 + 1, self.mask_R1TC
+        if mask_R1TC is not None:
+            seen_RTC = torch.arange(columns, device=mask_R1TC.device) <= last_column_RT1
+            mask_R1TC = make_mask(seen_RTC, mask_R1TC.dtype)[:, None]
+        return GatheredBackend(
+            block_F=self.block_F,
+            shape=self.shape,
+            token_index_RT=None,
+            output_index_N=None,
+            columns=columns,
+            mask_R1TC=mask_R1TC,
+            last_column_RT1=last_column_RT1,
+            spans=spans,
+            mask_by_span={},
+        )
+
     def attend(self, query_NXD: Tensor, layer_2BHSD: Tensor, rule: ScoreRule, span: TokenSpan = ALL_TOKENS) -> Tensor:
         """See `AttentionBackend.attend`."""
-        (branches, kv_heads), size = self.shape, query_NXD.shape[2]
+        (branches, kv_heads), (_, heads, size) = self.shape, query_NXD.shape
         gathered = layer_2BHSD.flatten(1, 2).flatten(2).index_select(1, self.block_F)
         key_RHCD, value_RHCD = gathered.view(2, branches, kv_heads, -1, size)[..., : self.columns, :].unbind(0)
+        if self.token_index_RT is None and span == ALL_TOKENS and rule.is_plain:
+            query_RHGD = query_NXD.reshape(branches, kv_heads, -1, size)
+            return scaled_dot_product_attention(
+                query_RHGD, key_RHCD, value_RHCD, attn_mask=self.mask_R1TC, scale=rule.scale
+            ).reshape(branches, heads, size)
         query_RTXD = query_NXD[:, None] if self.token_index_RT is None else query_NXD[self.token_index_RT]
-        width, heads = query_RTXD.shape[1:3]
         if span != ALL_TOKENS or not rule.is_plain:
             mask_R1TC = self._get_mask(span, query_NXD.dtype, query_NXD.device)
             output_RXTD = attend_by_rule(query_RTXD.transpose(1, 2), key_RHCD, value_RHCD, mask_R1TC, rule)
@@ -145,13 +167,13 @@ class GatheredBackend:
             return output_NXD if self.output_index_N is None else output_NXD[self.output_index_N]
         query_RHZD = query_RTXD.transpose(1, 2).reshape(branches, kv_heads, -1, size)
         mask_R1ZC = self.mask_R1TC
-        if mask_R1ZC is not None and width > 1 and heads > kv_heads:
+        if mask_R1ZC is not None and heads > kv_heads:
             mask_R1ZC = mask_R1ZC.repeat(1, 1, heads // kv_heads, 1)
         output_RHZD = scaled_dot_product_attention(
             query_RHZD, key_RHCD, value_RHCD, attn_mask=mask_R1ZC, scale=rule.scale
         )
-        output_NXD = output_RHZD.reshape(branches, heads, width, size).transpose(1, 2).flatten(0, 1)
-        return output_NXD if self.output_index_N is None else output_NXD[self.output_index_N]
+        output_RXTD = output_RHZD.reshape(branches, heads, -1, size)
+        return output_RXTD.transpose(1, 2).flatten(0, 1)[self.output_index_N]
 
     def _get_mask(self, span: TokenSpan, dtype: torch.dtype, device: torch.device) -> Tensor:
         if span not in self.mask_by_span:

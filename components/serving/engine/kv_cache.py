@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,9 +24,9 @@ from components.model.base.attention_sites import find_attention_layers, make_un
 from components.model.base.load import Base
 from components.model.base.tensor_parallel import cut_heads, cut_shape
 from components.model.packing import is_packable
-from components.serving.engine.block_attention import order_for_attention, plan_attention
 from components.serving.engine.block_pool import BLOCK_COLUMNS, BlockPool
-from components.serving.engine.cache_spans import AttentionBackend, CacheSpan
+from components.serving.engine.cache_spans import CacheSpan
+from components.serving.engine.forward_plan import ForwardPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +60,8 @@ class KVCache:
         """See `CacheSpan.slot_columns`."""
         self._block_tables: list[list[int]] = [[] for _ in range(max_branches)]
         self._free_indices = list(range(max_branches))
-        self._head_offset_H = BLOCK_COLUMNS * np.arange(shape.kv_heads)
-        self._block_size, self._device = BLOCK_COLUMNS * shape.kv_heads, base.device
-        self._write_index_F = torch.empty(0)
-        """Where the keys and values of the new tokens are written: F = N x H indices into [B x H x S]."""
-        self._backends: list[tuple[int, int, AttentionBackend]] = []
+        self._plan: ForwardPlan | None = None
+        """Of the last forward pass; None: there was none."""
         self._layer_calls = 0
 
     @property
@@ -149,25 +145,22 @@ class KVCache:
         )
         spans = [
             CacheSpan(
-                self._block_tables[one.cache_index],
+                tuple(self._block_tables[one.cache_index]),
                 self.cached_columns[one.cache_index],
                 len(one.token_ids),
                 self._slot_columns[one.cache_index],
             )
             for one in inputs
         ]
-        order = order_for_attention(spans)
-        self._backends = plan_attention([spans[number] for number in order], self.block_pool.layers[0])
-        ids_1N, column_1N, last_tokens = self._concatenate([inputs[number] for number in order])
+        token_ids = [one.token_ids for one in inputs]
+        plan = None if self._plan is None else self._plan.advance(spans, token_ids)
+        self._plan = plan = plan or ForwardPlan.build(spans, token_ids, self.block_pool.layers[0])
         self._layer_calls = 0
-        needed = sorted(
-            (number, last) for number, last in zip(order, last_tokens, strict=True) if inputs[number].needs_logits
-        )
-        indices = [last for _, last in needed]
-        needs_all = indices == list(range(ids_1N.shape[1]))
-        kept_W = 0 if needs_all else torch.tensor(indices, dtype=torch.long, device=ids_1N.device)
+        needed = [last for last, one in zip(plan.last_tokens, inputs, strict=True) if one.needs_logits]
+        needs_all = needed == list(range(plan.id_1N.shape[1]))
+        kept_W = 0 if needs_all else torch.tensor(needed, dtype=torch.long, device=plan.id_1N.device)
         logits_1WV: Tensor = self.model(
-            input_ids=ids_1N, position_ids=column_1N, use_cache=False, logits_to_keep=kept_W
+            input_ids=plan.id_1N, position_ids=plan.column_1N, use_cache=False, logits_to_keep=kept_W
         ).logits
         if self._layer_calls != len(self.sites):
             raise make_unsupported_base_error(
@@ -186,38 +179,18 @@ class KVCache:
         del mask
         self._layer_calls += 1
         site = self.sites[module]
-        layer_2BHSD, size = self.block_pool.layers[site.layer], query.shape[3]
-        for rows_FD, new_HND in zip(layer_2BHSD.view(2, -1, size), (key[0], value[0]), strict=True):
-            rows_FD.index_copy_(0, self._write_index_F, new_HND.transpose(0, 1).reshape(-1, size))
+        layer_2BHSD, size, plan = self.block_pool.layers[site.layer], query.shape[3], self._plan
+        assert plan is not None  # noqa: S101 - set by forward
+        key_FD, value_FD = layer_2BHSD.view(2, -1, size).unbind(0)
+        key_FD.index_copy_(0, plan.write_index_F, key[0].transpose(0, 1).reshape(-1, size))
+        value_FD.index_copy_(0, plan.write_index_F, value[0].transpose(0, 1).reshape(-1, size))
         rule, query_NXD = ScoreRule.from_call(size, kwargs), query[0].transpose(0, 1)
+        if len(plan.backends) == 1:
+            return plan.backends[0][2].attend(query_NXD, layer_2BHSD, rule, site.span)[None]
         outputs = [
-            backend.attend(query_NXD[start:end], layer_2BHSD, rule, site.span) for start, end, backend in self._backends
+            backend.attend(query_NXD[start:end], layer_2BHSD, rule, site.span) for start, end, backend in plan.backends
         ]
-        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None]
-
-    def _concatenate(self, inputs: Sequence[BranchInput]) -> tuple[Tensor, Tensor, list[int]]:
-        """Join the new tokens of all branches in one row, and set where their keys and values are written.
-
-        Returns ids [1, N], positions (each token's column in its branch) [1, N], and the index of each branch's last
-        token.
-        """
-        ids, columns, blocks, last_tokens = list[int](), list[int](), list[int](), list[int]()
-        for one in inputs:
-            table, column = self._block_tables[one.cache_index], self.cached_columns[one.cache_index]
-            if len(one.token_ids) == 1:
-                columns.append(column)
-                blocks.append(table[column // BLOCK_COLUMNS])
-            else:
-                new_columns = range(column, column + len(one.token_ids))
-                columns += new_columns
-                blocks += [table[each // BLOCK_COLUMNS] for each in new_columns]
-            ids += one.token_ids
-            last_tokens.append(len(ids) - 1)
-        numbers_3N = np.array([ids, columns, blocks])
-        write_index_N1 = (numbers_3N[2] * self._block_size + numbers_3N[1] % BLOCK_COLUMNS)[:, None]
-        self._write_index_F = torch.from_numpy((write_index_N1 + self._head_offset_H).ravel()).to(self._device)
-        ids_and_columns_2N = torch.from_numpy(numbers_3N[:2]).to(self._device)
-        return ids_and_columns_2N[:1], ids_and_columns_2N[1:], last_tokens
+        return torch.cat(outputs)[None]
 
     def _ensure_blocks(self, columns: Mapping[int, int]) -> None:
         """Allocate blocks until each cache index has enough for its number of columns."""
