@@ -72,7 +72,7 @@ class GenerationRequest:
     guidance: float = 1.0
     controls: TokenControls = TokenControls()
     is_streamed: bool = True
-    """Whether each piece is wanted as soon as it is there; otherwise, after the first one, several come together."""
+    """Whether each piece is wanted within hundredths of a second; otherwise, after the first, several come together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ class EngineAnswerStream:
         self._on_cancel, self._most_held = on_cancel, _HELD_EVENTS if not is_streamed else 0
         self._held: list[AnswerEvent] = []
         """Events that are delivered with a later one; for the model thread alone."""
-        self._was_delivered = False
+        self.was_delivered = False
+        """Whether its first event was."""
         self._events: asyncio.Queue[AnswerEvent | None] = asyncio.Queue()
 
     async def __aiter__(self) -> AsyncIterator[AnswerPiece]:
@@ -69,9 +70,9 @@ class EngineAnswerStream:
         """
         self._held.append(event)
         is_end = isinstance(event, Exception) or event.finish is not None
-        if self._was_delivered and not is_end and len(self._held) <= self._most_held:
+        if self.was_delivered and not is_end and len(self._held) <= self._most_held:
             return []
-        ready, self._held, self._was_delivered = self._held, [], True
+        ready, self._held, self.was_delivered = self._held, [], True
         return ready
 
     def put_event(self, event: AnswerEvent) -> None:

@@ -53,6 +53,9 @@ class SequenceBatch(Protocol):
 _ADDING_SHARE = 0.5
 """While other tenants' rows are computed, adding a tenant's rows before a step takes at most this share of a step's
 time, but for the last row: many short rows that end together would else be replaced in one long pause."""
+_DELIVERY_SECONDS = 0.01
+"""Pieces of steps that are shorter are delivered together: each delivery takes time from the model. Not the first piece
+of an answer, its end, and what comes before a step that reads new sources, which may be long."""
 
 
 class ModelThread:
@@ -87,6 +90,9 @@ class ModelThread:
         """The steps so far; the traced rows in the batch."""
         self._stopping = False
         self._events: list[tuple[EngineAnswerStream, AnswerEvent]] = []
+        """Not delivered yet."""
+        self._has_urgent_event = False
+        self._delivered_s = -math.inf
         self._thread = threading.Thread(target=self._run, name="prefixfleet-model", daemon=True)
 
     @property
@@ -127,15 +133,21 @@ class ModelThread:
         with self.batch.activate():
             while self._wait_for_work():
                 try:
-                    self._admit_waiting()
+                    if self._admit_waiting():
+                        self._deliver()
                     self._remove_cancelled()
                     if self.batch.sequences:
                         self._step()
                 except Exception as problem:  # noqa: BLE001 - the thread must not end while sequences wait for it
                     for sequence in list(self.batch.sequences):
                         self._fail(sequence, problem)
-                deliver_events(self._events)
-                self._events = []
+                is_due = self._timer() >= self._delivered_s + _DELIVERY_SECONDS
+                if is_due or self._has_urgent_event or not self.batch.sequences:
+                    self._deliver()
+
+    def _deliver(self) -> None:
+        deliver_events(self._events)
+        self._events, self._has_urgent_event, self._delivered_s = [], False, self._timer()
 
     def _wait_for_work(self) -> bool:
         """Wait for a sequence; returns False if there will be none any more."""
@@ -146,13 +158,14 @@ class ModelThread:
                 self.condition.wait()
         return True
 
-    def _admit_waiting(self) -> None:
-        until_s = self._timer() + _ADDING_SHARE * self._step_s
+    def _admit_waiting(self) -> bool:
+        """Add waiting sequences to the batch; returns whether there were any."""
+        until_s, has_added = self._timer() + _ADDING_SHARE * self._step_s, False
         while True:
             with self.condition:
                 sequence = self.queue.peek()
                 if sequence is None or not self.batch.has_capacity_for(sequence):
-                    return
+                    return has_added
                 self.queue.pop(sequence.branch_count)
                 self.queue.charge(sequence.tenant, sequence.stream.prompt_tokens)
                 self.running += 1
@@ -164,8 +177,9 @@ class ModelThread:
                 self.batch.add(sequence)
             except Exception as problem:  # noqa: BLE001 - an error of one sequence ends only that one
                 self._finish_sequence(sequence, to_step_error(problem))
+            has_added = True
             if self._timer() > until_s and any(one.tenant != sequence.tenant for one in self.batch.sequences):
-                return
+                return has_added
 
     def _remove_cancelled(self) -> None:
         for sequence in [sequence for sequence in self.batch.sequences if sequence.stream.cancelled]:
@@ -190,6 +204,7 @@ class ModelThread:
                 self._fail(sequence, problem)
                 continue
             self._events += [(sequence.stream, piece) for piece in pieces]
+            self._has_urgent_event |= bool(pieces) and not sequence.stream.was_delivered
             if pieces and pieces[-1].finish:
                 self.batch.remove(sequence)
                 self._finish_sequence(sequence)
@@ -234,6 +249,7 @@ class ModelThread:
             self.throughput.record_completion()
         if error is not None:
             self._events.append((sequence.stream, error))
+        self._has_urgent_event = True
         self._on_removed(sequence)
 
 

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from components.errors import DataError
+from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.batch import DecoderBatch
+from components.serving.engine.detokenizer import IncrementalDetokenizer
 from components.serving.engine.model_thread import ModelThread
+from components.serving.engine.sampler import SampledToken
 from components.serving.interface import GenerationRequest
 
 
@@ -144,3 +147,83 @@ def test_many_rows_are_added_over_several_steps_if_another_tenant_s_row_is_compu
     device_seconds = thread.device_time.take()
     assert sum(device_seconds.values()) == pytest.approx(batch.now_s)
     assert device_seconds.keys() == {running, "alder"}
+
+
+class RecordingLoop:
+    """An event loop in which nobody reads; it notes how many events each delivery has."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[int] = []
+
+    def call_soon_threadsafe(self, _callback: Any, events: Any) -> None:
+        self.deliveries.append(len(events))
+
+
+class TokenBatch(SlowBatch):
+    """A step takes `step_s` seconds and gives every row a token; a row's last is its eighth."""
+
+    def __init__(self, step_s: float) -> None:
+        super().__init__(0)
+        self.step_s = step_s
+
+    def step(self) -> list[Any]:
+        self.now_s += self.step_s
+        return [(one, SampledToken(len(one.detokenizer.token_ids))) for one in self.sequences]
+
+
+class Row(SimpleNamespace):
+    """A row of eight tokens, of which each is a letter."""
+
+    def __init__(self, loop: RecordingLoop) -> None:
+        async def make_stream() -> EngineAnswerStream:
+            return EngineAnswerStream(1, lambda: None)
+
+        stream: Any = asyncio.run(make_stream())
+        stream.loop = loop
+        detokenizer = IncrementalDetokenizer(lambda ids: "".join("abcdefgh"[token] for token in ids))
+        super().__init__(tenant="alder", branch_count=1, trace=None, stop_ids=(), grammar=None)
+        self.stream, self.detokenizer = stream, detokenizer
+
+    @property
+    def is_last_token(self) -> bool:
+        return len(self.detokenizer.token_ids) == 7
+
+
+@pytest.mark.parametrize(
+    ("step_s", "deliveries"),
+    [(0.02, [1, 1, 1, 1, 1, 1, 1, 2]), (0.004, [1, 3, 3, 2]), (0.001, [1, 8])],
+    ids=["long", "short", "very short"],
+)
+def test_pieces_of_short_steps_are_delivered_together_but_not_the_first_and_the_last(
+    step_s: float, deliveries: list[int]
+) -> None:
+    batch, loop = TokenBatch(step_s), RecordingLoop()
+    thread = ModelThread(batch, lambda _sequence: None, timer=lambda: batch.now_s)
+    row: Any = Row(loop)
+    thread.push([row])
+    thread.start()
+    thread.shut_down()
+    assert loop.deliveries == deliveries
+    assert row.stream.completion_tokens == 8
+
+
+def test_pieces_are_delivered_before_a_step_that_reads_a_new_source() -> None:
+    batch, loop, other = TokenBatch(0.001), RecordingLoop(), RecordingLoop()
+    thread = ModelThread(batch, lambda _sequence: None, timer=lambda: batch.now_s)
+    first: Any = Row(loop)
+    second: Any = Row(other)
+    step, delivered = batch.step, list[list[int]]()
+
+    def push_at_the_fourth() -> Any:
+        count = len(first.detokenizer.token_ids)
+        if count == 3:
+            thread.push([second])
+        delivered.append(list(loop.deliveries))
+        return step()
+
+    batch.step = push_at_the_fourth  # type: ignore[method-assign]
+    thread.push([first])
+    thread.start()
+    thread.shut_down()
+    assert delivered[3:5] == [[1], [1, 3]]
+    assert (sum(loop.deliveries), sum(other.deliveries)) == (9, 9)
