@@ -17,7 +17,7 @@ from torch import Tensor
 from components.model.base.attention_scores import ScoreRule
 from components.model.base.token_spans import ALL_TOKENS, TokenSpan
 from components.serving.engine.block_pool import BLOCK_COLUMNS
-from components.serving.engine.cache_spans import CacheSpan, find_token_indices, make_mask, number_blocks
+from components.serving.engine.cache_spans import CacheSpan, find_token_indices, make_mask, number_blocks, select_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +44,21 @@ class BlockwiseBackend:
         """Compute the indices for these branches."""
         device, count = layer_2BHSD.device, len(spans)
         numbered = number_blocks(spans)
-        used, branch, number = numbered.blocks, numbered.branch, numbered.number
-        end = int(used.max()) + 1
-        use_range = end <= 2 * len(used)  # computing the gaps costs less than copying the blocks
-        position = used if use_range else np.arange(len(used))
-        branch_E = np.full(end if use_range else len(used), count)
+        branch, number = numbered.branch, numbered.number
+        selection = select_blocks(numbered.blocks, device)
+        branch_E = np.full(selection.size, count)
         number_E = np.zeros_like(branch_E)
-        branch_E[position], number_E[position] = branch, number
+        branch_E[selection.place], number_E[selection.place] = branch, number
         last_column = np.array([span.cached_columns for span in spans])[branch] - BLOCK_COLUMNS * number
         visible_RMS = np.zeros((count, numbered.longest, BLOCK_COLUMNS), np.bool_)
         visible_RMS[branch, number] = np.arange(BLOCK_COLUMNS) <= last_column[:, None]
         mask_RM1S = make_mask(torch.from_numpy(visible_RMS).to(device), torch.float32)[:, :, None]
         return cls(
-            blocks=slice(0, end) if use_range else torch.from_numpy(used).to(device),
+            blocks=selection.blocks,
             branch_E=torch.from_numpy(branch_E).to(device),
             clamped_branch_E=torch.from_numpy(np.minimum(branch_E, count - 1)).to(device),
             number_E=torch.from_numpy(number_E).to(device),
-            block_F=torch.from_numpy(numbered.tabulate(position).ravel()).to(device),
+            block_F=torch.from_numpy(numbered.tabulate(selection.place).ravel()).to(device),
             mask_RM1S=mask_RM1S,
             spans=spans,
             mask_by_span={ALL_TOKENS: mask_RM1S},

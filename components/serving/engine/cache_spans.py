@@ -55,6 +55,25 @@ def make_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, torch.finfo(dtype).min)
 
 
+class BlockSelection(NamedTuple):
+    """Blocks that are computed together."""
+
+    blocks: slice | Tensor
+    """A range without a copy, which may have others too, or indices."""
+    place: Indices
+    """Of each block, in the selection."""
+    size: int
+    """Number of selected blocks."""
+
+
+def select_blocks(blocks: Indices, device: torch.device) -> BlockSelection:
+    """Select a range if computing its gaps costs less than copying the blocks."""
+    end = int(blocks.max()) + 1
+    if end <= 2 * len(blocks):
+        return BlockSelection(slice(0, end), blocks, end)
+    return BlockSelection(torch.from_numpy(blocks).to(device), np.arange(len(blocks)), len(blocks))
+
+
 class NumberedBlocks(NamedTuple):
     """The blocks of some branches, one branch after the other; [R, M] has a row for each, as long as the longest."""
 

@@ -10,13 +10,14 @@ a block at most, F = E x U, S columns of a block, M blocks of the longest branch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from components.model.base.attention_scores import ScoreRule
 from components.model.base.token_spans import ALL_TOKENS, TokenSpan
 from components.serving.engine.block_pool import BLOCK_COLUMNS
-from components.serving.engine.cache_spans import CacheSpan, find_token_indices, make_mask
+from components.serving.engine.cache_spans import CacheSpan, find_token_indices, make_mask, select_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,12 @@ class _BlockPart:
 
         The blocks of a branch come in its order; shared blocks are its first ones.
         """
-        end, users = max(branches_by_block) + 1, max(map(len, branches_by_block.values()))
-        use_range = end <= 2 * len(branches_by_block)  # computing the gaps costs less than copying the blocks
-        count = (end if use_range else len(branches_by_block)) * users
+        selection = select_blocks(np.array(list(branches_by_block)), device)
+        users = max(map(len, branches_by_block.values()))
+        count = selection.size * users
         branch_by_pair, last_columns, numbers = [len(spans)] * count, [-1] * count, [0] * count
-        for place, (block, branches) in enumerate(branches_by_block.items()):
-            for pair, branch in enumerate(branches, (block if use_range else place) * users):
+        for place, branches in zip(selection.place.tolist(), branches_by_block.values(), strict=True):
+            for pair, branch in enumerate(branches, place * users):
                 of_branch = pairs[branch]
                 number = len(of_branch)
                 of_branch.append(first_pair + pair)
@@ -110,7 +111,7 @@ class _BlockPart:
                 last_columns[pair] = spans[branch].cached_columns - BLOCK_COLUMNS * number
         branch_F, last_column_F, number_F = torch.tensor([branch_by_pair, last_columns, numbers], device=device)
         return cls(
-            blocks=slice(0, end) if use_range else torch.tensor(list(branches_by_block), device=device),
+            blocks=selection.blocks,
             users=users,
             branch_F=branch_F,
             clamped_branch_F=branch_F.clamp(max=len(spans) - 1),
