@@ -27,7 +27,8 @@ class FleetServices:
         """The whole environment of a client's process."""
         self.mlflow_database = str(self._services["mlflow"].environment["MLFLOW_BACKEND_STORE_URI"])
         """URL of the database below MLflow."""
-        self.moto_file = settings.folder / "s3" / "objects.zip" if "s3" in self._services else None
+        has_ceph = "ceph-monitor" in self._services
+        self.moto_file = None if has_ceph else settings.folder / "s3" / "objects.zip"
         """The file that moto reads at its start, if moto is the S3 server."""
 
     def list_processes(self) -> dict[str, int]:
