@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "tests" / "seconds.txt"
 _SHORTEST_S = 5
-_SLOW = re.compile(r"mark\.slow|\bdatabase|vllm_engine")
+_SLOW = re.compile(r"mark\.slow|vllm_engine|def \w+\([^)]*\bdatabase\b|usefixtures\([^)]*\"database\"")
 """The marker, and what only files use whose tests get it from a fixture or a helper."""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,25 @@ pytest.importorskip("hcl2", reason="python-hcl2 is not installed")
 ROOT = Path(__file__).resolve().parents[2]
 TERRAFORM_FILES = ROOT / "infra" / "terraform"
 KUBERNETES = ROOT / "infra" / "kubernetes"
-MODULES = {
-    path.parent.relative_to(TERRAFORM_FILES).as_posix(): read_module(path.parent)
+FOLDERS = {
+    path.parent.relative_to(TERRAFORM_FILES).as_posix(): path.parent
     for path in sorted(TERRAFORM_FILES.rglob("versions.tf"))
     if ".terraform" not in path.parts
 }
-FLEET = MODULES["modules/prefixfleet"]
-BUCKETS = sorted(name.removeprefix("aws_s3_bucket.") for name in FLEET if name.startswith("aws_s3_bucket."))
+BUCKETS = ("fleet", "logs")
 BLOCKED = {"block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets"}
+
+
+@cache
+def read(name: str = "modules/prefixfleet") -> dict[str, Any]:
+    """Return the content of a module: address -> body. Parsing takes seconds, so it is left to the tests."""
+    return read_module(FOLDERS[name])
 
 
 def of_bucket(kind: str, bucket: str) -> dict[str, Any]:
     """Return the resource of a kind that belongs to a bucket, or to each bucket of a map of them."""
-    body = FLEET[f"aws_s3_bucket_{kind}.{bucket}"]
-    key, loop = ("[each.key]", "${local.buckets}") if "for_each" in FLEET[f"aws_s3_bucket.{bucket}"] else ("", None)
+    body = read()[f"aws_s3_bucket_{kind}.{bucket}"]
+    key, loop = ("[each.key]", "${local.buckets}") if "for_each" in read()[f"aws_s3_bucket.{bucket}"] else ("", None)
     assert body["bucket"] == f"${{aws_s3_bucket.{bucket}{key}.id}}"
     assert body.get("for_each") == loop
     return body
@@ -40,19 +46,20 @@ def list_statements() -> list[tuple[str, dict[str, Any]]]:
     """Return every statement of a policy document with the document's name."""
     return [
         (address.removeprefix("data.aws_iam_policy_document."), statement)
-        for address, body in FLEET.items()
+        for address, body in read().items()
         if address.startswith("data.aws_iam_policy_document.")
         for statement in body["statement"]
     ]
 
 
 def test_all_folders_are_read_and_every_purpose_has_a_bucket():
-    assert set(MODULES) == {
+    assert set(FOLDERS) == {
         "examples/aws",
         *(f"modules/{name}" for name in ("cluster", "policies", "prefixfleet", "settings")),
     }
-    assert BUCKETS == ["fleet", "logs"]
-    assert set(FLEET["local.buckets"]["value"]) == {"dvc", "mlflow", "exchange", "backups", "engines", "bases"}
+    found = [name.removeprefix("aws_s3_bucket.") for name in read() if name.startswith("aws_s3_bucket.")]
+    assert tuple(sorted(found)) == BUCKETS
+    assert set(read()["local.buckets"]["value"]) == {"dvc", "mlflow", "exchange", "backups", "engines", "bases"}
 
 
 @pytest.mark.skipif(TERRAFORM is None, reason="terraform is not on PATH")
@@ -103,10 +110,10 @@ def test_access_to_the_fleets_buckets_is_logged():
 
 
 def test_the_exchange_ends_after_the_parent_has_removed_what_it_knows():
-    assert FLEET["variable.workers_keep_days"]["default"] == WorkersConfig.model_fields["keep_days"].default
-    assert FLEET["local.expire_days"]["value"] == "${ceil(var.workers_keep_days) + 1}"
+    assert read()["variable.workers_keep_days"]["default"] == WorkersConfig.model_fields["keep_days"].default
+    assert read()["local.expire_days"]["value"] == "${ceil(var.workers_keep_days) + 1}"
     removed = {exchange_sets.locate_tenant("acme", "key")[0], exchange_sets.locate_shard("shard")[0]}
-    prefixes = FLEET["local.expiring"]["value"]
+    prefixes = read()["local.expiring"]["value"]
     assert set(prefixes) == {"exchange"}
     assert set(prefixes["exchange"]) == {f"{each}/" for each in removed} | {"probe-"}
     base = exchange_sets.locate_base({"files_digest": "a", "tokenizer_files_digest": "b"})[0]
@@ -126,7 +133,7 @@ def test_no_statement_allows_everything_but_the_keys_own():
 
 
 def test_the_database_is_private_encrypted_and_backed_up_and_its_password_is_in_no_file():
-    database = FLEET["aws_db_instance.fleet"]
+    database = read()["aws_db_instance.fleet"]
     wanted = {
         "engine": "postgres",
         "publicly_accessible": False,
@@ -139,11 +146,11 @@ def test_the_database_is_private_encrypted_and_backed_up_and_its_password_is_in_
     }
     assert {name: database[name] for name in wanted} == wanted
     assert not {"password", "password_wo", "snapshot_identifier"} & set(database)
-    assert FLEET["variable.database_deletion_protection"]["default"] is True
-    assert FLEET["variable.database_multi_az"]["default"] is True
-    assert FLEET["variable.database_backup_days"]["default"] >= 7
-    assert FLEET["aws_db_parameter_group.fleet"]["parameter"] == [{"name": "rds.force_ssl", "value": "1"}]
-    assert not any(address.split(".")[0].startswith(("random_", "aws_secretsmanager")) for address in FLEET)
+    assert read()["variable.database_deletion_protection"]["default"] is True
+    assert read()["variable.database_multi_az"]["default"] is True
+    assert read()["variable.database_backup_days"]["default"] >= 7
+    assert read()["aws_db_parameter_group.fleet"]["parameter"] == [{"name": "rds.force_ssl", "value": "1"}]
+    assert not any(address.split(".")[0].startswith(("random_", "aws_secretsmanager")) for address in read())
 
 
 def test_no_file_holds_a_key_or_a_password():
@@ -154,22 +161,22 @@ def test_no_file_holds_a_key_or_a_password():
 
 
 def test_a_role_is_taken_only_by_one_account_of_one_cluster():
-    (statement,) = FLEET["data.aws_iam_policy_document.pods"]["statement"]
+    (statement,) = read()["data.aws_iam_policy_document.pods"]["statement"]
     assert statement["principals"] == [{"type": "Service", "identifiers": ["pods.eks.amazonaws.com"]}]
     assert {(each["test"], each["variable"], *each["values"]) for each in statement["condition"]} == {
         ("StringEquals", "aws:RequestTag/eks-cluster-arn", "${local.cluster_arn}"),
         ("StringEquals", "aws:RequestTag/kubernetes-namespace", "${each.value.namespace}"),
         ("StringEquals", "aws:RequestTag/kubernetes-service-account", "${each.value.service_account}"),
     }
-    (ci,) = FLEET["data.aws_iam_policy_document.ci"]["statement"]
+    (ci,) = read()["data.aws_iam_policy_document.ci"]["statement"]
     assert {each["variable"] for each in ci["condition"]} == {"${local.ci_issuer}:aud", "${local.ci_issuer}:sub"}
 
 
 def test_roles_are_for_the_accounts_of_the_manifests():
     pool = json.loads((KUBERNETES / "gpu-work-pool.json").read_text(encoding="utf-8"))["variables"]["properties"]
-    accounts = FLEET["local.service_accounts"]["value"]
+    accounts = read()["local.service_accounts"]["value"]
     assert accounts["shard"] == pool["service_account_name"]["default"]
-    assert FLEET["variable.namespace"]["default"] == pool["namespace"]["default"]
+    assert read()["variable.namespace"]["default"] == pool["namespace"]["default"]
     documents = [each for path in KUBERNETES.rglob("*.yaml") for each in yaml.safe_load_all(path.read_bytes())]
     named = {
         each["metadata"]["name"]
@@ -183,7 +190,7 @@ def test_roles_are_for_the_accounts_of_the_manifests():
 
 def test_shards_fit_the_nodes_with_gpus_which_begin_at_none():
     pool = json.loads((KUBERNETES / "gpu-work-pool.json").read_text(encoding="utf-8"))["variables"]["properties"]
-    group = MODULES["modules/cluster"]["module.eks"]["eks_managed_node_groups"]["gpu"]
+    group = read("modules/cluster")["module.eks"]["eks_managed_node_groups"]["gpu"]
     assert (group["min_size"], group["desired_size"]) == (0, 0)
     assert group["labels"] == pool["node_selector"]["default"]
     effects = {"NO_SCHEDULE": "NoSchedule"}
@@ -191,9 +198,9 @@ def test_shards_fit_the_nodes_with_gpus_which_begin_at_none():
     assert taints == [{"key": each["key"], "effect": each["effect"]} for each in pool["tolerations"]["default"]]
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_variables_and_outputs_are_described(name: str):
-    for address, body in MODULES[name].items():
+    for address, body in read(name).items():
         if address.startswith(("variable.", "output.")):
             assert re.search(r"[.:] ?\S*", body["description"]), address
             assert "type" in body or address.startswith("output."), address
@@ -202,8 +209,8 @@ def test_variables_and_outputs_are_described(name: str):
             assert "wanted" in rule["error_message"], address
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_modules_of_the_registry_are_pinned(name: str):
-    for address, body in MODULES[name].items():
+    for address, body in read(name).items():
         if address.startswith("module.") and not body["source"].startswith("../"):
             assert re.fullmatch(r"\d+\.\d+\.\d+", body["version"]), address
