@@ -1,5 +1,6 @@
 """Shared by all tests: a tiny base, workspaces, servers, the order of files. All tools write into temporary folders."""
 
+import fcntl
 import functools
 import gc
 import os
@@ -23,6 +24,7 @@ import workspaces
 from compiled_tests import compile_tests
 from file_order import may_be_slow, sort_by_seconds
 from forked_process import run_forked, share_server
+from forked_workers import ForkedWorkers, can_be_forked
 from processes import find_free_port, run_in
 from server_process import ServerProcess
 from workspaces import TENANTS
@@ -58,6 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None):
         share_server()
         compile_tests(config)
+        is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS  # a few files import less
+        if is_whole and can_be_forked() and not config.option.collectonly:
+            workers = ForkedWorkers()
+            config.add_cleanup(workers.end)
+            config.option.tx = [workers.make_spec()] * len(config.option.tx)
 
 
 def pytest_unconfigure() -> None:
@@ -149,8 +156,8 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's database with nothing in it; making one takes seconds, copying it does not."""
+def empty_mlflow(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database with nothing in it; making one takes seconds, so one is kept from session to session."""
     from mlflow.store.db import utils as mlflow_tables
 
     from components.config import RegistryConfig
@@ -158,8 +165,15 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     # MLflow reads all its migrations whenever it opens a database, to find the same newest revision.
     mlflow_tables._get_latest_schema_revision = functools.cache(mlflow_tables._get_latest_schema_revision)
-    folder = tmp_path_factory.mktemp("mlflow")
-    assert Registry(RegistryConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db"), folder).find_champions() == {}
+    folder, kept = tmp_path_factory.mktemp("mlflow"), pytestconfig.cache.mkdir(f"mlflow-{version('mlflow')}")
+    with (kept / "lock").open("w") as lock:  # one process makes it, others wait for it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (kept / "mlflow.db").exists():
+            assert Registry(RegistryConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db"), folder).find_champions() == {}
+            shutil.copy(folder / "mlflow.db", kept / "part")
+            (kept / "part").rename(kept / "mlflow.db")
+        else:
+            shutil.copy(kept / "mlflow.db", folder)
     return folder / "mlflow.db"
 
 

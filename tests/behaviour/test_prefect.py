@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from forked_process import start_process
+from forked_script import write_forked_script
 from requests.adapters import HTTPAdapter, Retry
 from waiting import wait_until
 
@@ -50,23 +52,16 @@ class Stack:
             "PREFECT_API_URL": self.url,
             "PREFECT_HOME": str(self.folder / "home"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
         }
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Any] = {}
 
-    def start(self, name: str, *arguments: str) -> None:
+    def start(self, name: str, *arguments: str, **variables: str) -> None:
         """Start a service of Prefect with default signals, its lines in a file."""
+        streams: dict[str, Any] = {"stderr": subprocess.STDOUT, "start_new_session": True}
         with (self.folder / f"{name}.log").open("wb") as log:
-            self.processes[name] = subprocess.Popen(
-                [PREFECT, *arguments],
-                cwd=self.root,
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
+            environment = {**self.environment, **variables}
+            self.processes[name] = start_process([PREFECT, *arguments], self.root, environment, stdout=log, **streams)
 
     def stop(self, name: str) -> int:
         """Ask a service to end and return its exit code; it may leave no process behind."""
@@ -92,18 +87,19 @@ class Stack:
 
     def prefect(self, *arguments: str) -> str:
         """Run a command of Prefect's command line to its end."""
-        done = subprocess.run(
-            [PREFECT, "--no-prompt", *arguments],
-            cwd=self.root,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with start_process([PREFECT, "--no-prompt", *arguments], self.root, self.environment, **pipes) as done:
+            stdout, stderr = done.communicate(600)
         if done.returncode:
-            self.fail(f"prefect {' '.join(arguments)} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done.stdout
+            self.fail(f"prefect {' '.join(arguments)} exited {done.returncode}\n{stdout}\n{stderr}")
+        return str(stdout)
+
+    def fork_runs(self, deployment: dict[str, Any]) -> None:
+        """Let the fork server start this interpreter's `prefect.engine` for a deployment's runs from now on."""
+        program = self.folder / "engine"
+        write_forked_script(program, sys.executable, "-m", "prefect.engine")
+        variables = {**deployment["job_variables"], "command": str(program)}
+        self.send("PATCH", f"/deployments/{deployment['id']}", {"job_variables": variables})
 
     def ask(self, path: str, **body: Any) -> Any:
         """Post a question to Prefect's API."""
@@ -194,7 +190,8 @@ def stack(make_checkout, give_prefect_tables, run_in) -> Iterator[Stack]:
     stack = Stack(root)
     give_prefect_tables(stack.folder / "home")
     try:
-        stack.start("server", "server", "start", "--host", "127.0.0.1", "--port", str(stack.port))
+        often = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
+        stack.start("server", "server", "start", "--host", "127.0.0.1", "--port", str(stack.port), **often)
         stack.wait("the server", 600, lambda: requests.get(f"{stack.url}/health", timeout=5).ok)
         yield stack
     finally:
@@ -227,6 +224,8 @@ def test_a_triggered_and_a_scheduled_run_end_in_registered_versions(stack, write
     line = "alder: version 1 is now champion"  # lines reach the server in batches, some after the run has ended
     wait_until(lambda: line in stack.lines(first), "the line of the promotion", pause_s=1)
 
+    stack.fork_runs(take_drops)
+    stack.fork_runs(retrain)
     write_tenant(root / "drops", "alder", start=100)
     before = Workspace(root).dataset_version
     intake = stack.trigger(take_drops, 600)

@@ -14,6 +14,7 @@ import pytest
 import tiny_models
 import torch
 from forked_process import PROJECT, start_process
+from forked_script import write_forked_python
 from processes import find_free_port, make_environment
 from safetensors.torch import load_file
 from server_process import ServerProcess
@@ -104,7 +105,7 @@ def test_two_processes_answer_as_one(call: Any, roots: tuple[Path, Path]) -> Non
     }
     assert len(set(wanted.values())) > len(PROMPTS), "the tenants' texts differ"
     assert run_twice(root, "generate", *next(iter(wanted))).stdout == next(iter(wanted.values()))
-    server = ServerProcess(root, (), {}, None, TORCHRUN)
+    server = ServerProcess(root, (), {"PYTHON_EXEC": str(write_forked_python())}, None, TORCHRUN)
     try:
         server.wait_ready()
         with ThreadPoolExecutor(len(wanted)) as threads:

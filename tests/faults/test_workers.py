@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked_process import shift_clock
 from free_settings import has_postgresql
-from shifted_clock import shift_clock
 from waiting import wait_until
 from worker_fleet import Fleet, run_fleet
 from workspaces import PROJECT
@@ -54,7 +54,7 @@ def check_trained_once(fleet: Fleet, tenants: tuple[str, ...]) -> None:
 def copy_code(folder: Path) -> Path:
     """Another version of the code: the same with one more comment."""
     for name in ("cli", "components", "flows"):
-        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc.*"))
     with (folder / "cli" / "__init__.py").open("a", encoding="utf-8") as file:
         file.write("# another version\n")
     return folder
@@ -69,14 +69,14 @@ def test_a_night_goes_on_when_machines_networks_the_store_and_the_parent_go_away
     with fleet.start_parent(root) as parent:
         fleet.wait_for_note("first", "alder", 4)
         fleet.wait_for_states(root, tenants)
-        late = fleet.start_worker("late", variables=shift_clock(tmp_path, -HOUR_S))
+        late = fleet.start_worker("late", variables=shift_clock(-HOUR_S))
         first.kill()
         (fleet.faults / "hold-4").unlink()
         (fleet.faults / "hold-6").touch()
         fleet.wait_for_note("late", "alder", 6)
         parent.kill()
     late.cut_network()
-    with fleet.start_parent(root, **shift_clock(tmp_path, HOUR_S)) as parent:
+    with fleet.start_parent(root, **shift_clock(HOUR_S)) as parent:
         fleet.store.answer(503, "SlowDown", times=20)
         late.restore_network()
         (fleet.faults / "hold-6").unlink()

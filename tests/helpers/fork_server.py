@@ -5,10 +5,12 @@ as JSON with the descriptors of its stdin, stdout and stderr, and answers with t
 ended, with its wait status. The server ends when its standard input is closed. A command has an environment, a folder,
 arguments, more descriptors and, if it asks, a session of its own, and ends as every Python process ends; if
 it asks, also when whoever asked for it is gone. What it starts itself is forked too: see `forked_children`.
+
+`python fork_server.py FD workers`, forked by such a server, is one that has imported what the tests import as well: see
+`forked_workers`.
 """
 
 import atexit
-import gc
 import io
 import json
 import os
@@ -23,11 +25,13 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from select import select
+from types import ModuleType
 from typing import Any
 
 import forked_children
 import late_prefect
 from forked_process import SHARED
+from forked_workers import collecting_no_garbage, import_for_tests
 
 _IMPORTED = (
     "components.evaluation.report",
@@ -59,14 +63,15 @@ _READS_ENVIRONMENT = "mlflow.server"
 """What `mlflow.cli` imports too, and the process that serves must import itself."""
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, *, for_workers: bool) -> None:
     """Fork for each message, and import before the first; returns in commands' processes only when they have ended."""
     listener = socket.socket(fileno=descriptor)
     address = listener.getsockname()
     is_first = True
     while sys.stdin not in select([sys.stdin, listener], [], [])[0]:
         if is_first:
-            _import_all()
+            (import_for_tests if for_workers else _import_all)()
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies of those that report the ends of commands
             is_first = False
         connection, _ = listener.accept()
         message, streams, _, _ = socket.recv_fds(connection, LARGEST_MESSAGE, _MOST_DESCRIPTORS)
@@ -80,21 +85,20 @@ def main(descriptor: int) -> None:
     request = json.loads(message)
     _fork_and_report(connection, streams, ends_with_client=request["ends_with_client"])
     _set_up(request, streams)
-    os.environ[SHARED] = address
-    forked_children.fork_children(leads_session=request["new_session"])
+    if not for_workers:
+        os.environ[SHARED] = address
+        forked_children.fork_children(leads_session=request["new_session"])
     _run_to_end(*request["command"])
 
 
 def _import_all() -> None:
-    for name in (*_IMPORTED, *forked_children.STARTERS):
-        import_module(name)
-    for name in [name for name in sys.modules if name.startswith(_READS_ENVIRONMENT)]:
-        del sys.modules[name]
-    assert "prefect" not in sys.modules
-    late_prefect.import_and_hide()
-    gc.collect()
-    gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies of those that report the ends of commands
+    with collecting_no_garbage():
+        for name in (*_IMPORTED, *forked_children.STARTERS):
+            import_module(name)
+        for name in [name for name in sys.modules if name.startswith(_READS_ENVIRONMENT)]:
+            del sys.modules[name]
+        assert "prefect" not in sys.modules
+        late_prefect.import_and_hide()
 
 
 def _fork_and_report(report: socket.socket, streams: list[int], *, ends_with_client: bool) -> None:
@@ -172,12 +176,16 @@ def _run(program: str, *arguments: str) -> None:
         runpy.run_path(program, run_name="__main__")
         return
     is_safe = arguments[0] == "-P"
-    option, target, *rest = arguments[is_safe:]
+    option, *rest = arguments[is_safe or arguments[0] == "-u" :]
     if option not in ("-c", "-m"):
-        sys.argv = list(arguments[is_safe:])
-        del sys.path[0]
+        sys.argv = [option, *rest]
+        if is_safe:
+            del sys.path[0]
+        else:
+            sys.path[0] = str(Path(option).parent)
         runpy.run_path(option, run_name="__main__")
         return
+    target, *rest = rest
     sys.argv = [target if option == "-m" else option, *rest]
     if is_safe:
         del sys.path[0]
@@ -186,8 +194,9 @@ def _run(program: str, *arguments: str) -> None:
     if option == "-m":
         runpy.run_module(target, run_name="__main__", alter_sys=True)
     else:
-        exec(compile(target, "<string>", "exec"), {"__name__": "__main__"})
+        sys.modules["__main__"] = module = ModuleType("__main__")
+        exec(compile(target, "<string>", "exec"), vars(module))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), for_workers=sys.argv[2:] == ["workers"])

@@ -22,6 +22,8 @@ from select import POLLIN, poll
 from threading import Thread
 from typing import IO, Any, Self
 
+from shifted_clock import LIBRARY, preload_clock
+
 _SERVER = Path(__file__).with_name("fork_server.py")
 PROJECT = Path(__file__).resolve().parents[2]
 _BIN = Path(sys.executable).parent
@@ -182,8 +184,17 @@ def can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
     return is_command and (has_server or not is_light) and _read_at_start(env) == _read_at_start(_make_environment())
 
 
+def shift_clock(seconds: int) -> dict[str, str]:
+    """Return the variables of a command whose clock is off by `seconds`; none where there is no C compiler."""
+    preload = preload_clock(Path(start_server()).parent)
+    return {**preload, "TEST_CLOCK_SHIFT_S": str(seconds)} if preload else {}
+
+
 def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
     found = {name: value for name, value in env.items() if name.startswith(_READ_AT_START) or _LOOP in name}
+    found.setdefault("LD_PRELOAD", "")
+    if LIBRARY in (preload := found.get("LD_PRELOAD", "")):  # which the server has loaded
+        found["LD_PRELOAD"] = preload.partition(LIBRARY)[2].strip(":")
     first, *_ = found.pop("PYTHONPATH", str(PROJECT)).split(os.pathsep)
     return found | {"code": first}
 
@@ -208,7 +219,7 @@ def start_server() -> str:
         listener.listen()
         process = subprocess.Popen(
             [sys.executable, str(_SERVER), str(listener.fileno())],
-            env=_make_environment(),
+            env={**_make_environment(), **preload_clock(folder)},
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
             preexec_fn=reset_signals,

@@ -1,20 +1,25 @@
-"""A clock that is wrong: a small library for LD_PRELOAD that shifts what a process reads as the time of day."""
+"""A clock that is wrong: a small library for LD_PRELOAD that shifts what a process reads as the time of day.
+
+The server of `forked_process` is started with it, so that a command whose clock is wrong can be forked like any other.
+"""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+LIBRARY = "shifted_clock.so"
 _SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <sys/time.h>
 #include <time.h>
+static int (*get_time)(clockid_t, struct timespec *);
 static long shift(void) { const char *text = getenv("TEST_CLOCK_SHIFT_S"); return text ? atol(text) : 0; }
 int clock_gettime(clockid_t clock, struct timespec *now) {
-    int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
-    int result = real(clock, now);
+    if (!get_time) get_time = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = get_time(clock, now);
     if (!result && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += shift();
     return result;
 }
@@ -33,14 +38,18 @@ time_t time(time_t *where) {
 """
 
 
-def shift_clock(folder: Path, seconds: int) -> dict[str, str]:
-    """Return the variables of a process whose clock is off by `seconds`; none where there is no C compiler."""
+def preload_clock(folder: Path) -> dict[str, str]:
+    """Return the variable for a process whose clock TEST_CLOCK_SHIFT_S shifts; none where there is no C compiler.
+
+    `folder`: has the library, or gets it.
+    """
+    library = folder / LIBRARY
     compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        return {}
-    source, library = folder / "shifted_clock.c", folder / "shifted_clock.so"
-    if not library.exists():
+    if not library.exists() and compiler:
+        source = folder / "shifted_clock.c"
         source.write_text(_SOURCE, encoding="utf-8")
         subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    if not library.exists():
+        return {}
     earlier = os.environ.get("LD_PRELOAD")
-    return {"LD_PRELOAD": f"{library}:{earlier}" if earlier else str(library), "TEST_CLOCK_SHIFT_S": str(seconds)}
+    return {"LD_PRELOAD": f"{library}:{earlier}" if earlier else str(library)}

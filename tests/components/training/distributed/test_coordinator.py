@@ -2,14 +2,16 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked_script import write_forked_python
 
 from components.config import BaseConfig, EngineConfig
 from components.data.pairs import TokenizedPair
@@ -24,6 +26,15 @@ from components.training.run import TrainingJob
 
 PROCESSES = EngineConfig(processes=2)
 Made = Callable[..., TrainingJob]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fork_workers() -> Iterator[None]:
+    """Let the fork server start the other processes of a training, which else import torch and transformers anew."""
+    earlier = spawn.get_executable()
+    spawn.set_executable(str(write_forked_python()))
+    yield
+    spawn.set_executable(earlier)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A base that two processes of torchrun divide computes, trains and writes what it does in one process."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import divided_base
 import pytest
 import tiny_models
 import torch
+from forked_process import start_process
+from forked_script import write_forked_python
 
 from components.config import BaseConfig
 
@@ -68,9 +71,11 @@ def results(configs: dict[str, BaseConfig], tmp_path_factory: pytest.TempPathFac
     (folder / "configs.json").write_text(json.dumps([one.model_dump(mode="json") for one in configs.values()]))
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     files = [str(folder / "results.pt"), str(folder / "configs.json")]
-    done = subprocess.run([*start, str(HELPER), *files], capture_output=True, text=True, check=False)
-    assert done.returncode, "rank 1 has ended with an error, and torchrun tells"
-    assert Path(files[0]).is_file(), done.stderr
+    environment = {**os.environ, "PYTHON_EXEC": str(write_forked_python())}
+    with start_process([*start, str(HELPER), *files], Path.cwd(), environment, stderr=subprocess.PIPE) as torchrun:
+        _, errors = torchrun.communicate()
+    assert torchrun.returncode, "rank 1 has ended with an error, and torchrun tells"
+    assert Path(files[0]).is_file(), errors.decode()
     made: dict[str, Any] = torch.load(files[0], weights_only=False)
     made["bases"] = dict(zip((*DIVIDED, *REFUSED), made["bases"], strict=True))
     return made
