@@ -138,3 +138,10 @@ def test_ci_skips_the_tests_with_vllm_by_name_without_their_environment_or_time(
     assert result.returncode == 0
     assert "test-vllm" not in result.stdout.split()
     assert f"make test-vllm is skipped: {words}" in result.stderr
+
+
+def test_ci_leaves_the_bill_of_materials_out_by_name_where_no_time_is_left(tmp_path):
+    result = run_ci(tmp_path, None, SBOM_LATEST_SECONDS="-1")
+    assert result.returncode == 0
+    assert result.stdout.split() == [name for name in CI_TARGETS if name != "sbom"]
+    assert "make sbom is skipped: CI has taken 0 minutes already" in result.stderr
