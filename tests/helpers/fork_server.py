@@ -23,6 +23,7 @@ import threading
 import time
 from contextlib import suppress
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from select import select
 from types import ModuleType
@@ -59,6 +60,8 @@ _IMPORTED = (
 """What takes long, and reads nothing of a command's environment."""
 LARGEST_MESSAGE = 1 << 20
 _MOST_DESCRIPTORS = 8
+_FLAGS = ("-B", "-P", "-u")
+"""Of Python, before `-m`, `-c` or a script; multiprocessing passes `-B` on."""
 _READS_ENVIRONMENT = "mlflow.server"
 """What `mlflow.cli` imports too, and the process that serves must import itself."""
 
@@ -175,8 +178,9 @@ def _run(program: str, *arguments: str) -> None:
         sys.path[0] = str(Path(program).parent)
         runpy.run_path(program, run_name="__main__")
         return
-    is_safe = arguments[0] == "-P"
-    option, *rest = arguments[is_safe or arguments[0] == "-u" :]
+    flags = list(takewhile(_FLAGS.__contains__, arguments))
+    is_safe = "-P" in flags
+    option, *rest = arguments[len(flags) :]
     if option not in ("-c", "-m"):
         sys.argv = [option, *rest]
         if is_safe:

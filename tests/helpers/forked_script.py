@@ -56,8 +56,8 @@ def write_forked_scripts() -> Path:
 def write_forked_python() -> Path:
     """Write a program that runs what this interpreter runs with the same arguments, forked by the server.
 
-    It takes `-m`, `-c` or a script, after `-u` if need be. torchrun starts it instead of Python where PYTHON_EXEC names
-    it; `multiprocessing.set_executable` lets processes of the method "spawn" be started by it.
+    It takes `-m`, `-c` or a script, after `-B`, `-P` or `-u`. torchrun starts it instead of Python where PYTHON_EXEC
+    names it; `multiprocessing.set_executable` lets processes of the method "spawn" be started by it.
     """
     program = _make_folder() / "python"
     write_forked_script(program, sys.executable)
