@@ -102,8 +102,9 @@ def _is_known(root: Path, tenant: str) -> bool:
     from components.stages.workspace import Workspace
 
     workspace = Workspace(root)
-    folders = [each for each in (workspace.data, workspace.drops) if each.is_dir() and any(each.iterdir())]
-    return not folders or any((each / tenant).is_dir() for each in folders)
+    folders = [each for each in (workspace.data, workspace.drops) if each.is_dir()]
+    names = {path.name for folder in folders for path in folder.iterdir() if not path.name.startswith(".")}
+    return not names or tenant in names
 
 
 def _record(action: "LedgerAction") -> "Callable[[Connection, ApiKey], None]":

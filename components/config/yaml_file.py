@@ -206,12 +206,11 @@ def _parse_old_int(text: str) -> int:
 
 def _require_flow_of_dvc(node: yaml.ScalarNode) -> None:
     """Raise for a plain value in braces or brackets whose colon DVC's reader does not take: `[s3://bucket]`, `{a:}`."""
-    mark = node.start_mark
-    text, place = str(mark.buffer), mark.pointer
-    before, after = text[place - 1], text[place]
     if ":" in node.value:
         problem = f"{node.value} in braces or brackets without quotes, which DVC does not read"
         raise _AmbiguousError(problem, f'write "{node.value}"', node.start_mark)
+    text, place = str(node.start_mark.buffer), node.start_mark.pointer
+    before, after = text[place - 1], text[place]
     if not node.value and (before == "?" or (before == ":" and not after.isspace())):
         problem = "a key without a value in braces or brackets, which DVC does not read"
         raise _AmbiguousError(problem, "write null, or remove the key", node.start_mark)
