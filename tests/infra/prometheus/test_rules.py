@@ -16,7 +16,8 @@ from waiting import wait_until
 from infra.grafana.dashboards import DASHBOARDS
 
 ROOT = Path(__file__).resolve().parents[3]
-RULES, TESTS = ROOT / "infra/prometheus/rules.yaml", Path(__file__).with_name("rules_tests.yaml")
+RULES = ROOT / "infra/prometheus/rules.yaml"
+TESTS = [Path(__file__).with_name(name) for name in ("rules_tests.yaml", "rules_day_tests.yaml")]
 CONFIG = ROOT / "infra/prometheus/prometheus.yaml"
 PAGE = ROOT / "docs/monitoring.md"
 NAME = re.compile(r"\b(?:prefixfleet|process|node)[_:][a-zA-Z0-9_:]+")
@@ -68,13 +69,13 @@ def test_every_metric_of_rules_and_dashboards_exists_in_the_code():
 
 
 def test_every_alert_is_in_a_unit_test():
-    text = TESTS.read_text()
+    text = "".join(path.read_text() for path in TESTS)
     assert [name for name in read_alerts() if f'"{name}"' not in text] == []
 
 
 @needs_promtool
 def test_the_unit_tests_of_the_rules_pass():
-    assert "SUCCESS" in run_promtool("test", "rules", str(TESTS))
+    assert run_promtool("test", "rules", *map(str, TESTS)).count("SUCCESS") == len(TESTS)
 
 
 @needs_promtool
