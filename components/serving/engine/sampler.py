@@ -18,7 +18,7 @@ from components.errors import PrefixFleetError
 from components.model.base.load import Base
 from components.model.decoding.controls import DecodingControls, LogitsController, RowGenerators
 from components.model.decoding.search import find_forced_eos_ids
-from components.model.decoding.top_candidates import compute_log_sum_exp, find_top_candidates
+from components.model.decoding.top_candidates import compute_log_sum_exp, find_likeliest_tokens, find_top_candidates
 from components.serving.engine.sequence import EngineSequence
 from components.serving.engine.step_errors import make_nonfinite_error
 from components.serving.interface import GenerationRequest
@@ -66,7 +66,8 @@ class Sampler:
         model_logits_RV = logits_RV.float()
         logits_RV, errors = _apply_rules(model_logits_RV, rows)
         logits_RV = self._force_final_tokens(logits_RV, rows)
-        max_R, token_R = logits_RV.max(dim=-1)
+        token_R = find_likeliest_tokens(logits_RV)
+        max_R = logits_RV.gather(1, token_R[:, None])[:, 0]
         for controls, numbers in _group_by_controls(rows).items():
             draws = RowGenerators(0, [])
             for number in numbers:

@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from transformers.activations import ACT2FN
 
 from components.errors import ConfigError
 from components.model.base import activation
-from components.model.base.activation import compile_activations, gelu, gelu_gradient
+from components.model.base.activation import FusedGelu, compile_activations, fuse_activations, gelu, gelu_gradient
 
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
@@ -40,3 +41,33 @@ def test_a_machine_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(activation.shutil, "which", lambda _name: None)
     with pytest.raises(ConfigError, match=r"C\+\+ compiler.*engine.compile"), compile_activations(nn.Sequential()):
         pass
+
+
+@pytest.mark.parametrize("name", ["gelu_new", "gelu_pytorch_tanh"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 300])
+@pytest.mark.parametrize("is_answering", [True, False])
+def test_fused_activations_equal_those_of_transformers(
+    name: str, dtype: torch.dtype, rows: int, is_answering: bool
+) -> None:
+    model = nn.Sequential(ACT2FN[name], nn.Sequential(ACT2FN["gelu"], ACT2FN[name]))
+    exact, own = model[1][0], ACT2FN[name]
+    fuse_activations(model)
+    assert [type(model[0]), type(model[1][1]), model[1][0]] == [FusedGelu, FusedGelu, exact]
+    x = (torch.randn(rows, 40, generator=torch.Generator().manual_seed(0)) * 5).to(dtype)
+    x[0, :8] = torch.tensor([0.0, -0.0, 1e30, -1e30, 1e-30, torch.inf, torch.nan, -100.0])
+    before = x.clone()
+    with torch.inference_mode(is_answering):
+        got = model[0](x)
+    close = 1e-6 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(got, own(x), rtol=close, atol=close, equal_nan=True)
+    assert torch.equal(x.nan_to_num(), before.nan_to_num())
+
+
+def test_a_fused_activation_has_a_gradient() -> None:
+    x = torch.randn(400, 40, requires_grad=True)
+    FusedGelu()(x).sum().backward()
+    other = x.detach().clone().requires_grad_()
+    nn.functional.gelu(other, approximate="tanh").sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, other.grad)

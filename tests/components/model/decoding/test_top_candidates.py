@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.model.decoding.top_candidates import compute_log_sum_exp, find_top_candidates
+from components.model.decoding.top_candidates import compute_log_sum_exp, find_likeliest_tokens, find_top_candidates
 
 
 @settings(deadline=None)
@@ -36,3 +36,28 @@ def test_impossible_tokens_come_last(column: int) -> None:
     values, columns = find_top_candidates(logits, 5)
     assert columns[:, :2].tolist() == [[column, 500]] * 2
     assert values[:, :3].tolist() == [[1.0, 0.5, -torch.inf]] * 2
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(
+        st.lists(st.sampled_from([-torch.inf, -1.5, 0.0, 2.0, 7.25, torch.inf, torch.nan]), min_size=70, max_size=70),
+        max_size=5,
+    ),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    is_strided=st.booleans(),
+)
+def test_the_likeliest_token_is_the_first_of_the_largest(
+    rows: list[list[float]], dtype: torch.dtype, is_strided: bool
+) -> None:
+    logits = torch.tensor(rows, dtype=dtype).view(-1, 70)
+    logits = logits[:, ::2] if is_strided else logits
+    tokens = find_likeliest_tokens(logits)
+    wanted = [
+        next(i for i, value in enumerate(row) if value != value)
+        if any(value != value for value in row)
+        else row.index(max(row))
+        for row in logits.tolist()
+    ]
+    assert tokens.dtype == torch.int64
+    assert tokens.tolist() == wanted
