@@ -25,6 +25,7 @@ from components.serving.engine.grouped_batch import GroupedBatch
 from components.serving.engine.model_thread import ModelThread
 from components.serving.engine.row_trace import begin_row_trace
 from components.serving.engine.sampler import make_draws
+from components.serving.engine.schema_checks import SchemaChecker
 from components.serving.engine.sequence import EngineSequence
 from components.serving.engine.source_encoder import SourceEncoder, check_has_text
 from components.serving.engine.token_rules import TokenRules, TokenRulesMaker, to_decoding
@@ -66,7 +67,8 @@ class BatchEngine:
         self._model_thread = ModelThread(batch, self._release, places)
         self._pending_submissions: Counter[str] = Counter()
         self._encoder, self._decode = SourceEncoder(base), make_decode(base.tokenizer)
-        self._rules_maker = TokenRulesMaker(base, self._encoder)
+        self._schemas = SchemaChecker()
+        self._rules_maker = TokenRulesMaker(base, self._encoder, self._schemas)
         self._text_stop_ids = (base.eos_id,)
         self.tool_call_form = find_tool_call_form(base)
         self._model_thread.start()
@@ -111,6 +113,7 @@ class BatchEngine:
         await pool.run(self._model_thread.shut_down)
         await pool.run(self.artifact_cache.close)
         await pool.run(self._encoder.close)
+        await pool.run(self._schemas.close)
 
     def _check_request(self, request: GenerationRequest) -> None:
         places = request.num_beams * (1 if request.guidance in (0, 1) else 2)

@@ -17,13 +17,11 @@ from torch import Tensor
 from components.errors import ConfigError, DataError
 from components.model.base.load import Base
 from components.model.text.banned import read_token_bytes
+from components.serving.engine.schema_checks import SCHEMA_FIX
+from components.serving.engine.schema_process import compile_schema
 
-MAX_SCHEMA_CHARS = 50_000
 _CACHED_GRAMMARS = 64
-_WHITE_SPACE = r"[ ]?|\n([ ]{0,32}|\t{0,8})"
-"""Between the parts of JSON; limited, so that a model cannot write white space for ever."""
 _LONGEST_PIECE = 32
-_FIX = "correct response_format; docs/serving.md names what is supported"
 
 
 class Grammar:
@@ -49,7 +47,7 @@ class Grammar:
         masked_V = logits_V.masked_fill(~allowed_V.to(logits_V.device), -torch.inf)
         if not bool(masked_V.amax() > -torch.inf):
             got = "no such token: the base's vocabulary, a banned text or logit_bias excludes all of them"
-            raise DataError("a token that continues the answer in its response_format", got, _FIX)
+            raise DataError("a token that continues the answer in its response_format", got, SCHEMA_FIX)
         return masked_V
 
     def is_complete(self, history: Sequence[int]) -> bool:
@@ -65,7 +63,7 @@ class Grammar:
 
 
 class GrammarCompiler:
-    """Compiles schemas for one base; slow, so call it in a thread, one call at a time."""
+    """Compiles checked schemas for one base; slow, so call it in a thread, one call at a time."""
 
     def __init__(self, base: Base) -> None:
         """`base` has a tokenizer that no other thread uses."""
@@ -74,17 +72,11 @@ class GrammarCompiler:
         """A function of a schema's JSON to a matcher, which every row copies; it raises ConfigError."""
 
     def _compile(self, schema: str) -> LLMatcher:
-        if len(schema) > MAX_SCHEMA_CHARS:
-            wanted = f"response_format: a JSON schema of at most {MAX_SCHEMA_CHARS} characters"
-            raise ConfigError(wanted, str(len(schema)), "use a smaller schema")
-        grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": _WHITE_SPACE})
-        is_invalid, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokenizer)
-        matcher = None if is_invalid else LLMatcher(self._tokenizer, grammar, log_level=0)
-        problem = "; ".join(messages) if matcher is None else matcher.get_error()
-        if matcher is None or problem:
-            got = " ".join(problem.split())[:400]
-            raise ConfigError("response_format: a JSON schema that is valid and supported", got, _FIX)
-        return matcher
+        try:
+            return compile_schema(schema, self._tokenizer)
+        except ValueError as problem:
+            got = " ".join(str(problem).split())[:400]
+            raise ConfigError("response_format: a JSON schema that is valid and supported", got, SCHEMA_FIX) from None
 
     @cached_property
     def _tokenizer(self) -> LLTokenizer:
@@ -118,5 +110,5 @@ class _Vocabulary:
 
 
 def _make_limit_error(problem: str) -> DataError:
-    got = " ".join(problem.split())[:300]
+    got = " ".join(problem.replace("<non-verbose/>", "").split())[:300]
     return DataError("an answer within the limits of its response_format", got, "use a simpler schema")

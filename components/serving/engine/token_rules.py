@@ -17,6 +17,7 @@ from components.errors import ConfigError
 from components.model.base.load import Base
 from components.model.decoding import Decoding
 from components.model.decoding.controls import DecodingControls, LogitsController
+from components.serving.engine.schema_checks import SchemaChecker
 from components.serving.engine.source_encoder import SourceEncoder
 from components.serving.interface import GenerationRequest, TokenControls
 
@@ -74,9 +75,9 @@ class TokenRules:
 class TokenRulesMaker:
     """Makes the rules of rows for one base; use it from one event loop."""
 
-    def __init__(self, base: Base, encoder: SourceEncoder) -> None:
+    def __init__(self, base: Base, encoder: SourceEncoder, schemas: SchemaChecker) -> None:
         """`encoder` has a thread in which a vocabulary is searched for banned texts, and a tokenizer of its own."""
-        self._base, self._encoder = base, encoder
+        self._base, self._encoder, self._schemas = base, encoder, schemas
         self._vocabulary_size = base.model.get_output_embeddings().weight.shape[0]
         self._get_controller = lru_cache(_CACHED_CONTROLLERS)(self._make_controller)
 
@@ -84,8 +85,8 @@ class TokenRulesMaker:
         """Return the rules of a request's rows; None: they have none, and no beams.
 
         Raises:
-            ConfigError: a value is out of range, there is no such token, or the schema is invalid.
-            BusyError: too many sources and requests wait for the thread.
+            ConfigError: a value is out of range, there is no such token, or the schema is invalid or too much work.
+            BusyError: too many sources, requests or schemas wait.
         """
         controls = request.controls
         if controls == _NO_CONTROLS and request.num_beams == 1:
@@ -102,6 +103,7 @@ class TokenRulesMaker:
         matcher = None
         if controls.json_schema:
             tenant = request.artifact.tenant
+            await self._schemas.check(controls.json_schema, tenant)
             matcher = await self._encoder.run(lambda: self._compiler.compile(controls.json_schema), tenant)
         return TokenRules(controls, controller, self._base.device, matcher)
 

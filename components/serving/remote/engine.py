@@ -15,6 +15,7 @@ from components.otel.spans import add_wait
 from components.serving.engine.answer_stream import EngineAnswerStream
 from components.serving.engine.chat_prompts import find_tool_call_form
 from components.serving.engine.detokenizer import IncrementalDetokenizer, make_decode
+from components.serving.engine.schema_checks import SchemaChecker
 from components.serving.engine.source_encoder import SourceEncoder, check_has_text
 from components.serving.engine.token_rules import to_decoding
 from components.serving.interface import ArtifactRef, EngineHealth, GenerationRequest
@@ -44,6 +45,7 @@ class RemoteEngine:
         self.tool_call_form = find_tool_call_form(base)
         self._servers, self._limits, self._on_close = servers, limits, on_close
         self._encoder, self._decode = SourceEncoder(base), make_decode(base.tokenizer)
+        self._schemas = SchemaChecker()
         self._rows: set[asyncio.Task[None]] = set()
         self._is_draining = False
 
@@ -53,6 +55,8 @@ class RemoteEngine:
         for request in requests:
             check_supported(request)
             check_has_text(request.source)
+        if schema := requests[0].controls.json_schema:
+            await self._schemas.check(schema, artifact.tenant)
         self._limits.add(artifact.tenant, count)
         try:
             began_ns = time.time_ns()
@@ -95,6 +99,7 @@ class RemoteEngine:
         await self._servers.close()
         await self.artifact_cache.close()
         self._encoder.close()
+        self._schemas.close()
         if self._on_close is not None:
             await self._on_close()
 
