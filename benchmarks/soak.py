@@ -26,6 +26,7 @@ from statistics import linear_regression, quantiles
 
 import httpx
 import yaml
+from harness.attacks import BEAMS
 from harness.prefixfleet_server import ServedFleet, ServerProcess, make_fleet, run_server
 from harness.victim import print_attacks
 from harness.workspaces import make_tenant_ids
@@ -163,7 +164,9 @@ def main() -> None:
             asyncio.run(soak.run(options.clients, options.swap_every))
             _print_results(soak, cold_s, options)
         if options.attack_seconds:
-            (Path(scratch) / "params.yaml").write_text(yaml.safe_dump({"base": {"path": "base"}}))
+            attacker = {"evaluate": {"num_beams": BEAMS}}
+            params = {"base": {"path": "base"}, "tenants": {fleet.tenants[0]: attacker}}
+            (Path(scratch) / "params.yaml").write_text(yaml.safe_dump(params))
             with run_server(Path(scratch), {"OMP_NUM_THREADS": "1"}) as server:
                 server.wait_ready()
                 print_attacks(fleet, server, options.attack_seconds)

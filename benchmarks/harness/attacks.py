@@ -1,4 +1,4 @@
-"""Clients that try to stop a server: large bodies, silent connections, floods, clients that do not read.
+"""Clients that try to stop a server: large bodies and files, silent connections, floods, costly schemas, no reading.
 
     python -m harness.attacks NAME URL TENANT SOURCE
 
@@ -7,9 +7,11 @@ Knows the server's API; does not know its parts. Imports little, so that the pro
 """
 
 import asyncio
+import itertools
+import json
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+BEAMS = 5
 _TOKENS = 24
 _PAUSE_S = 0.02
 _CALLERS = 20
@@ -46,14 +49,71 @@ async def send_large_bodies(target: Target) -> None:
         start + b'"input": {"a": [' + b"{}," * 3_000 + b"{}]}}",
         start + b'"prompt": "' + b"x" * 900_000 + b'"}',
     )
-    await asyncio.gather(*(_post_forever(target, bodies[number % len(bodies)]) for number in range(6)))
+    chats = (
+        start + b'"messages": [' + b'{"role": "user", "content": "a"},' * 25_000 + b"{}]}",
+        start + b'"messages": [{"role": "user", "content": "' + b"x" * 900_000 + b'"}]}',
+        start + b'"messages": [], "tools": ' + b"[" * 950 + b"]" * 950 + b"}",
+    )
+    await asyncio.gather(
+        *(_post_forever(target, "/v1/completions", itertools.repeat(body)) for body in bodies),
+        *(_post_forever(target, "/v1/chat/completions", itertools.repeat(body)) for body in chats),
+    )
 
 
 async def flood_with_rows(target: Target) -> None:
     """20 callers of 64 rows each: more than the queue has places for."""
     sources = ", ".join(f'"{target.source}"' for _ in range(64))
     body = f'{{"model": "{target.attacker}", "prompt": [{sources}], "max_tokens": {_TOKENS}}}'.encode()
-    await asyncio.gather(*(_post_forever(target, body) for _ in range(_CALLERS)))
+    await asyncio.gather(*(_post_forever(target, "/v1/completions", itertools.repeat(body)) for _ in range(_CALLERS)))
+
+
+async def ask_for_beams(target: Target) -> None:
+    """20 callers of many rows with as many beams as the attacker's versions may have."""
+    body = {"model": target.attacker, "prompt": [target.source] * 12, "num_beams": BEAMS, "max_tokens": _TOKENS}
+    content = json.dumps(body).encode()
+    await asyncio.gather(
+        *(_post_forever(target, "/v1/completions", itertools.repeat(content)) for _ in range(_CALLERS))
+    )
+
+
+async def send_schemas(target: Target) -> None:
+    """Chats with a new schema each, which would take minutes and gigabytes to compile."""
+
+    def make_bodies() -> Iterator[bytes]:
+        for number in itertools.count():
+            patterns = [{"type": "string", "pattern": f".*a{part}b{number}.*"} for part in range(30)]
+            schema = {"allOf": patterns} if number % 2 else {"type": "integer", "multipleOf": 1_000_003 + 2 * number}
+            form = {"type": "json_schema", "json_schema": {"name": "costly", "schema": schema}}
+            messages = [{"role": "user", "content": target.source}]
+            yield json.dumps({"model": target.attacker, "messages": messages, "response_format": form}).encode()
+
+    bodies = make_bodies()
+    await asyncio.gather(*(_post_forever(target, "/v1/chat/completions", bodies) for _ in range(_CALLERS)))
+
+
+async def upload_files(target: Target) -> None:
+    """Files of many valid lines before an invalid one, of one long line, of nested lists, and of many parts."""
+    head = b'--x\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+    head += b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
+    contents = (
+        b'{"prompt": "a", "completion": "b"}\n' * 500_000 + b"{}\n",
+        b'{"prompt": "' + b"x" * 18_000_000 + b'"}\n',
+        b'{"prompt": "a", "completion": ' + b"[" * 900_000 + b"]" * 900_000 + b"}\n",
+        b'--x\r\ncontent-disposition: form-data; name="a"\r\n\r\nb\r\n' * 100_000,
+    )
+    kind = "multipart/form-data; boundary=x"
+    bodies = (head + content + b"\r\n--x--\r\n" for content in contents)
+    await asyncio.gather(*(_post_forever(target, "/v1/files", itertools.repeat(body), kind) for body in bodies))
+
+
+async def flood_with_feedback(target: Target) -> None:
+    """20 callers of corrections of the same answer, of the longest allowed text and of far too long ones."""
+    async with httpx.AsyncClient(base_url=target.url, timeout=120) as client:
+        body = {"model": target.attacker, "prompt": target.source, "max_tokens": 1}
+        answer = (await client.post("/v1/completions", json=body)).json()["id"]
+    texts = (f"{number} {'y' * (900_000 if number % 4 == 0 else 3_900)}" for number in itertools.count())
+    bodies = (json.dumps({"id": answer, "text": text}).encode() for text in texts)
+    await asyncio.gather(*(_post_forever(target, "/v1/feedback", bodies) for _ in range(_CALLERS)))
 
 
 async def hold_silent_connections(target: Target) -> None:
@@ -87,17 +147,23 @@ async def send_garbage(target: Target) -> None:
 ATTACKS: dict[str, Callable[[Target], Coroutine[Any, Any, None]]] = {
     "large bodies": send_large_bodies,
     "floods of rows": flood_with_rows,
+    "beams": ask_for_beams,
+    "schemas": send_schemas,
+    "files": upload_files,
+    "feedback": flood_with_feedback,
     "silent connections": hold_silent_connections,
     "unread streams": stream_without_reading,
     "garbage": send_garbage,
 }
 
 
-async def _post_forever(target: Target, body: bytes) -> None:
+async def _post_forever(
+    target: Target, path: str, bodies: Iterator[bytes], content_type: str = "application/json"
+) -> None:
     async with httpx.AsyncClient(base_url=target.url, timeout=120) as client:
-        while True:
+        for body in bodies:
             with suppress(httpx.HTTPError):
-                await client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
+                await client.post(path, content=body, headers={"content-type": content_type})
 
 
 async def _hold_forever(target: Target, content: bytes, *, reads: bool = True) -> None:
