@@ -55,7 +55,7 @@ def make_console_mount(workspace: "Workspace") -> "Mount":
         if not service.params.serve.console:
             return
         from components.console.app import build_console
-        from components.console.server import MOUNT
+        from components.console.server import mount_console
         from components.console.sources import Sources
 
         sources = Sources(
@@ -65,6 +65,6 @@ def make_console_mount(workspace: "Workspace") -> "Mount":
             workspace,
             lambda: service.metrics_page.render().decode(),
         )
-        app.mount(MOUNT, build_console(sources, workspace.params.console, workspace.params.oidc))
+        mount_console(app, build_console(sources, workspace.params.console, workspace.params.oidc))
 
     return mount

@@ -27,6 +27,13 @@ MOUNT = "/console"
 _SHUTDOWN_SECONDS = 2
 
 
+def mount_console(app: FastAPI, console: FastAPI) -> None:
+    """Add the console to an application at `MOUNT`; the address without its last slash leads there too."""
+    app.mount(MOUNT, console)
+    target = f"{MOUNT.removeprefix('/')}/"  # relative: neither the client's Host nor a proxy's path matters
+    app.add_api_route(MOUNT, lambda: RedirectResponse(target), include_in_schema=False)
+
+
 def serve_console(root: Path, overrides: Mapping[str, Any], file: Path | None = None) -> None:
     """Serve until a signal stops the process; `overrides` are values of the section `console`.
 
@@ -46,7 +53,7 @@ def serve_console(root: Path, overrides: Mapping[str, Any], file: Path | None = 
         has_keys = settings.oidc is not None or ApiKeys(sources.database, time.time).has_any()
         require_keys_beyond_loopback(config.host, has_keys=has_keys)
         app = FastAPI(openapi_url=None)
-        app.mount(MOUNT, build_console(sources, config, settings.oidc))
+        mount_console(app, build_console(sources, config, settings.oidc))
         app.add_api_route("/", lambda: RedirectResponse(f"{MOUNT}/"), include_in_schema=False)
         with listen(config) as (listener, address):
             logging.getLogger("prefixfleet").info("the console is at %s%s/", address, MOUNT)

@@ -46,12 +46,15 @@ def test_a_wrong_value_names_the_key(fleet_root):
 def test_the_model_server_has_the_console_where_its_settings_say_so(fleet_root):
     workspace = Workspace(fleet_root)
     for is_wanted, status in ((True, 200), (False, 404)):
-        app = FastAPI()
+        app = FastAPI(redirect_slashes=False)
         service = SimpleNamespace(
             params=workspace.params.model_copy(update={"serve": ServeConfig(console=is_wanted)}),
             database=workspace.database,
             metrics_page=SimpleNamespace(render=lambda: b""),
         )
         make_console_mount(workspace)(app, service)
-        assert TestClient(app, base_url="http://localhost").get("/console/").status_code == status
+        client = TestClient(app, base_url="http://localhost")
+        assert client.get("/console/").status_code == status
+        assert client.get("/console").status_code == status
+        assert client.get("/console", follow_redirects=False).headers.get("location") in ("console/", None)
     workspace.database.close()
