@@ -6,6 +6,7 @@ Knows vLLM's command line and the plugin's settings; does not know requests.
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
 _MAX_FAST_ENDS = 5
 """Ends within `_FAST_S` of the start, one after the other, after which it is not started again."""
 _FAST_S = 300.0
+_CAUSE = re.compile(r"Traceback \(most recent call last\)[\s\S]*?\b(\w*(?:Error|Exception): .+)|: (error: .+)")
+"""In vLLM's log: the exception at the end of the first traceback, or a complaint about an option."""
 _LAST_LINES = 5
 _STRUCTURED_OUTPUTS = {"backend": "guidance", "disable_any_whitespace": True}
 """Else a model may write white space between the parts of JSON until its limit."""
@@ -69,6 +72,8 @@ class VllmProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
+        self._log_start = 0
+        """Bytes in the log file before the present process was started."""
         self._minder = threading.Thread(target=self._mind, daemon=True, name="prefixfleet-vllm")
         self.end_reason = ""
         """Why it is not started again; "": it runs, or is being started."""
@@ -104,6 +109,7 @@ class VllmProcess:
 
     def _launch(self) -> subprocess.Popen[bytes]:
         with self._lock, self._log_file.open("ab") as log:
+            self._log_start = log.tell()
             try:
                 self._process = subprocess.Popen(
                     self._command,
@@ -129,9 +135,11 @@ class VllmProcess:
             if self._stopping.is_set():
                 return
             fast_ends, delay_s = (fast_ends + 1, delay_s) if was_fast else (1, _FIRST_DELAY_S)
-            log.warning("vLLM has ended with code %d; its last lines: %s", code, self._read_last_lines())
+            cause = self._read_cause()
+            log.warning("vLLM has ended with code %d: %s", code, cause)
             if fast_ends >= _MAX_FAST_ENDS:
-                self.end_reason = f"{fast_ends} starts that ended soon, the last with code {code} ({self._log_file})"
+                ends = f"{fast_ends} starts that ended soon, the last with code {code}"
+                self.end_reason = f"{ends}: {cause} ({self._log_file})"
                 log.error("vLLM is not started again: %s", self.end_reason)
                 return
             if self._stopping.wait(delay_s):
@@ -139,9 +147,14 @@ class VllmProcess:
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
             self._launch()
 
-    def _read_last_lines(self) -> str:
-        lines = self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()
-        return " | ".join(lines[-_LAST_LINES:])
+    def _read_cause(self) -> str:
+        """Return the first error that the last process wrote, from which the others follow; else its last lines."""
+        with self._log_file.open("rb") as file:
+            file.seek(self._log_start)
+            text = file.read().decode(errors="replace")
+        if found := _CAUSE.search(text):
+            return found[1] or found[2]
+        return " | ".join(text.splitlines()[-_LAST_LINES:]) or "it has written nothing"
 
 
 def _kill_group(leader: int) -> None:

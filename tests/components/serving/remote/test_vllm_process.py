@@ -59,16 +59,40 @@ def test_a_process_that_ends_is_started_again_until_it_is_stopped(
     assert (tmp_path / "log" / "vllm.log").read_text() == "no memory\nno memory\n"
 
 
-def test_a_process_that_never_runs_is_given_up_with_its_log_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+_TRACEBACKS = """
+WARNING This can cause errors like `OSError: [Errno 24] Too many open files`
+(Worker pid=7) ERROR [executor.py:953] Traceback (most recent call last):
+(Worker pid=7) ERROR [executor.py:953]   File "worker.py", line 83, in __init__
+(Worker pid=7) ERROR [executor.py:953]     raise ValueError(
+(Worker pid=7) ERROR [executor.py:953] ValueError: Available memory is less than wanted
+(EngineCore pid=6) ERROR [core.py:1510] Traceback (most recent call last):
+(EngineCore pid=6) ERROR [core.py:1510] Exception: WorkerProc initialization failed
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "cause"),
+    [
+        (_TRACEBACKS, "ValueError: Available memory is less than wanted"),
+        ("api_server.py: error: unrecognized arguments: --tensor", "error: unrecognized arguments: --tensor"),
+        ("1\n2\n3\n4\n5\n6", "2 | 3 | 4 | 5 | 6"),
+        ("", "it has written nothing"),
+    ],
+)
+def test_a_process_that_never_runs_is_given_up_with_the_cause_and_its_log_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, written: str, cause: str
 ) -> None:
     monkeypatch.setattr(vllm_process, "_FIRST_DELAY_S", 0.01)
     monkeypatch.setattr(vllm_process, "_LONGEST_DELAY_S", 0.01)
-    process = VllmProcess(_script(tmp_path, "raise SystemExit(4)"), tmp_path / "vllm.log")
+    log_file = tmp_path / "vllm.log"
+    log_file.write_text("Traceback (most recent call last)\nKeyError: of an earlier start\n")
+    process = VllmProcess(_script(tmp_path, f"print({written!r}); raise SystemExit(4)"), log_file)
     process.start()
     wait_until(lambda: process.end_reason, "the end of the tries")
-    with pytest.raises(WorkspaceError, match=r"5 starts that ended soon, the last with code 4 .*vllm\.log"):
+    with pytest.raises(WorkspaceError, match=r"5 starts that ended soon, the last with code 4.*vllm\.log") as raised:
         process.check_running()
+    assert f": {cause} (" in str(raised.value)
+    assert caplog.records[0].getMessage() == f"vLLM has ended with code 4: {cause}"
     process.stop()
 
 
