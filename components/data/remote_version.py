@@ -111,7 +111,10 @@ def _open_remote(root: Path, remote: DvcRemote) -> Any:
     core = {"no_scm": True, "analytics": False, "remote": remote.name, "site_cache_dir": str(place)}
     try:
         repo = Repo(str(root), config={"core": core, "remote": {remote.name: dict(remote.options)}})
-        return repo.cloud.get_remote_odb(hash_name=_HASH)
+        store = repo.cloud.get_remote_odb(hash_name=_HASH)
+        if hasattr(store.fs.fs, "max_concurrency"):
+            store.fs.fs.max_concurrency = 1  # else s3fs asks for the size of each object before it reads it
+        return store
     except DvcException as problem:
         fix = "correct the default remote on the parent's machine (`dvc remote modify`)"
         raise WorkspaceError(

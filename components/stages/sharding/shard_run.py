@@ -1,6 +1,8 @@
 """The stages of one shard in a scratch workspace: restore, train, evaluate; every result is handed to the uploads."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 
 from components.data.dvc import DvcRemote
@@ -23,6 +25,9 @@ from components.stages.sharding.scratch_workspace import check_base
 from components.stages.sharding.uploads import BackgroundUploads, Upload
 from components.stages.workspace import Workspace
 from components.storage.exchange import Exchange
+
+_THREADS = 8
+"""That fetch tenants' files: each of a dozen small objects waits for the store's answer."""
 
 
 class ShardRun:
@@ -55,15 +60,22 @@ class ShardRun:
 
     def _restore(self) -> tuple[set[str], list[TenantOutcome]]:
         """Return the tenants that need no training any more, and the outcomes of those whose files are not usable."""
-        trained, failures = set[str](), list[TenantOutcome]()
         dvc = self._request.dvc
         version = RemoteVersion(self._workspace.root, DvcRemote(dvc.remote, dvc.options))
-        for tenant in self._request.fingerprints:
+        trained, failures = set[str](), list[TenantOutcome]()
+
+        def restore(tenant: str) -> None:
             with catch_failure(tenant, "train", failures):
                 self._hooks.check_stop(tenant)
                 if restore_tenant(self._workspace, version, self._exchange, self._request, tenant):
                     trained.add(tenant)
-        return trained, failures
+
+        with ThreadPoolExecutor(_THREADS) as threads:
+            running = [threads.submit(copy_context().run, restore, tenant) for tenant in self._request.fingerprints]
+        for one in running:
+            one.result()
+        order = list(self._request.fingerprints)
+        return trained, sorted(failures, key=lambda outcome: order.index(outcome.tenant))
 
     def _train(self, trained_before: set[str], failed: set[str]) -> list[TenantOutcome]:
         self._heartbeats.set_activity("training")

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+import s3fs
 import yaml
 
 from components.data import remote_version
@@ -106,3 +107,24 @@ def test_a_remote_that_does_not_answer_for_a_while_is_tried_again(tmp_path, remo
     assert list_files(tmp_path / "one") == {"birch/train.jsonl"}
     with pytest.raises(WorkspaceError, match="ConnectionResetError"):
         open_version(tmp_path / "two", remote, patience_s=0.0)
+
+
+def test_a_file_in_a_bucket_is_read_by_one_request(tmp_path, remote, s3, monkeypatch):
+    bucket, (folder, pointer), calls = s3.make_bucket(), remote, []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            s3.make_client().put_object(Bucket=bucket, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
+    call = s3fs.S3FileSystem._call_s3
+
+    def record(client, method, *values, **options):
+        calls.append(method)
+        return call(client, method, *values, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", record)
+    options = {"url": f"s3://{bucket}", "endpointurl": s3.endpoint, "region": "us-east-1"}
+    options |= {"access_key_id": s3.key, "secret_access_key": s3.secret}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "data.dvc").write_text(pointer)
+    RemoteVersion(tmp_path / "one", DvcRemote("store", options)).fetch_tenant("alder")
+    assert list_files(tmp_path / "one") == {"alder/train.jsonl", "alder/test.jsonl"}
+    assert calls == ["get_object"] * 3

@@ -2,11 +2,13 @@
 
 import shutil
 import signal
+from threading import Barrier
 
 import pytest
 from processes import run_in
 from shard_parent import ShardParent, list_states, read_results
 
+from components.data.remote_version import RemoteVersion
 from components.errors import WorkersError, WorkspaceError
 from components.stages import evaluate, train
 from components.stages.plan import plan
@@ -153,3 +155,17 @@ def test_another_code_another_base_and_a_remote_that_is_not_here_are_refused(mak
     facts = {**parent.facts, "digest": "0" * 64, "dtype": "bfloat16"}
     with pytest.raises(WorkersError, match=r"model 0+ and the numbers' type bfloat16; got [0-9a-f]+ and float32"):
         check_base(parent.workspace, facts)
+
+
+def test_the_files_of_several_tenants_are_fetched_at_once(make_parent, tmp_path, monkeypatch):
+    parent, meeting, fetched, fetch = make_parent(*TENANTS), Barrier(len(TENANTS)), [], RemoteVersion.fetch_tenant
+    parent.send()
+
+    def meet_and_fetch(version, tenant):
+        meeting.wait(timeout=300)
+        fetch(version, tenant)
+        fetched.append(tenant)
+
+    monkeypatch.setattr(RemoteVersion, "fetch_tenant", meet_and_fetch)
+    parent.run_here(tmp_path / "home", lambda: len(fetched) == len(TENANTS))
+    assert sorted(fetched) == sorted(TENANTS)
