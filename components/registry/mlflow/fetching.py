@@ -23,6 +23,8 @@ RESTORE_FIX = "restore it in MLflow's artifact store, or move the alias (`prefix
 _STORE_FIX = "check MLflow's artifact store (its folder or bucket), and try again"
 FILES_FOLDER = "artifacts"
 """Folder of a version's prefix and manifest, below its source."""
+_NO_FILE = "RESOURCE_DOES_NOT_EXIST"
+"""MLflow's error code."""
 _LEVELS_TO_EXPERIMENT = 3  # a version's source is <experiment>/<run>/artifacts/model
 
 
@@ -95,6 +97,12 @@ def download_files(source: str, names: Sequence[str], folder: Path, tracking_uri
     from mlflow.artifacts import download_artifacts
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+    place = folder / FILES_FOLDER
+    place.mkdir()
+    with _convert_store_errors(source, wanted):
+        if _try_without_listing(get_artifact_repository(source, tracking_uri=tracking_uri), names, place):
+            return place
+
     def list_names(uri: str, path: str | None = None) -> set[str]:
         repository = get_artifact_repository(uri, tracking_uri=tracking_uri)
         return {info.path.rsplit("/", 1)[-1] for info in repository.list_artifacts(path)}
@@ -111,6 +119,25 @@ def download_files(source: str, names: Sequence[str], folder: Path, tracking_uri
         return Path(
             download_artifacts(artifact_uri=f"{source}/{FILES_FOLDER}", dst_path=str(folder), tracking_uri=tracking_uri)
         )
+
+
+def _try_without_listing(repository: Any, names: Sequence[str], place: Path) -> bool:
+    """Download the files; return False if one cannot be had, while the store may have others.
+
+    The public download lists the folder three times first; a store with many versions may take long for each.
+    """
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        for name in names:
+            repository._download_file(f"{FILES_FOLDER}/{name}", str(place / name))
+    except Exception as problem:  # of the store's own client, for a missing file too
+        is_answer = isinstance(problem, requests.HTTPError) or getattr(problem, "error_code", "") == _NO_FILE
+        if isinstance(problem, (MlflowException, requests.RequestException)) and not is_answer:
+            raise
+        return False
+    return True
 
 
 @contextmanager

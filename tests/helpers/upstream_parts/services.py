@@ -2,11 +2,28 @@
 
 import inspect
 
-from components.registry.mlflow import tables
+from components.registry.mlflow import fetching, tables
 from flows import local_server
 from upstream_parts.checks import Part, has, has_columns, has_mlmodel_fields, list_columns, load, says, takes
 
 MLFLOW = (
+    Part(
+        "mlflow",
+        "ArtifactRepository._download_file, and the error code of a missing file in a folder",
+        "components/registry/mlflow/fetching.py",
+        "the public download lists a version's folder three times first",
+        lambda: (
+            takes(
+                "mlflow.store.artifact.artifact_repo:ArtifactRepository._download_file",
+                "remote_file_path",
+                "local_path",
+            )()
+            and says(
+                "mlflow.store.artifact.local_artifact_repo:LocalArtifactRepository._download_file", fetching._NO_FILE
+            )()
+        ),
+        ("_download_file",),
+    ),
     Part(
         "mlflow",
         "store.model_registry.dbmodels: alias, version and tag tables",
