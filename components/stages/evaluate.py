@@ -80,7 +80,7 @@ def evaluate_shard(
         ExpectedPrefix(tenant, fingerprint, base_digest, reasons.get(tenant, ""))
         for tenant, fingerprint in fingerprints.items()
     ]
-    tenants = [TenantEvaluation(workspace, one, champions.get(one.tenant)) for one in expected]
+    tenants = _make_evaluations(workspace, expected, champions)
     _report_finished(tenants, hooks)
     jobs = [job for tenant in tenants for job in tenant.jobs]
     jobs_by_decoding: dict[str, list[EvaluationJob]] = {}
@@ -98,6 +98,17 @@ def evaluate_shard(
             end_tenant_span(tenant.span, tenant.outcome)
     workspace.save_digests()
     return [tenant.outcome for tenant in tenants if tenant.outcome is not None]
+
+
+def _make_evaluations(
+    workspace: Workspace, expected: Sequence[ExpectedPrefix], champions: "Mapping[str, Version]"
+) -> list[TenantEvaluation]:
+    """Find the jobs of all tenants, in threads if champions' files may have to be fetched."""
+
+    def make(one: ExpectedPrefix) -> TenantEvaluation:
+        return TenantEvaluation(workspace, one, champions.get(one.tenant))
+
+    return workspace.registry.run_in_threads(make, expected) if champions else [make(one) for one in expected]
 
 
 def find_finished(

@@ -2,12 +2,14 @@
 
 import logging
 import shutil
+from threading import Barrier
 from typing import Any
 
 import pytest
 from evaluated_tenants import TRAIN, make_champion, read_written, run_evaluation
 from plain_paths import DECODING, turn_off
 
+from components.registry import registry
 from components.registry.mlflow.versions import Version
 from components.stages import evaluate
 from components.stages.outcome import TenantOutcome
@@ -108,3 +110,17 @@ def test_no_base_is_loaded_if_everything_is_up_to_date(trained, monkeypatch):
     run_evaluation(root)
     monkeypatch.setattr("components.model.base.load.load_base", lambda *_: pytest.fail("loads the base"))
     assert run_evaluation(root)["alder"] == TenantOutcome("alder", "evaluate", "skipped")
+
+
+def test_the_files_of_several_champions_are_fetched_at_once(trained, tmp_path, monkeypatch):
+    tenants, meeting, fetch = ("alder", "birch"), Barrier(2), registry.fetch_version
+    root = trained(tenants)
+    champions = {tenant: make_champion(root, tenant, tmp_path / tenant) for tenant in tenants}
+
+    def meet_and_fetch(*values):
+        meeting.wait(timeout=300)
+        return fetch(*values)
+
+    monkeypatch.setattr(registry, "fetch_version", meet_and_fetch)
+    assert {one.state for one in run_evaluation(root, champions=champions).values()} == {"done"}
+    assert all((root / "out/evaluate" / tenant / "champion/report.json").exists() for tenant in tenants)
