@@ -11,16 +11,19 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from components.errors import DataError, WorkspaceError
+from components.errors import BaseModelError, ConfigError, DataError, WorkspaceError
 from components.fine_tuning import endings
+from components.fine_tuning.estimates import estimate_job
 from components.fine_tuning.job_files import read_job_splits
 from components.fine_tuning.job_process import JobProcess
 from components.fine_tuning.notices import JobNotices
 from components.fine_tuning.preparation import get_job_folder, undo_unless_succeeded
 from components.fine_tuning.uploads import Uploads
+from components.model.text.chat_files import require_chat_template
 from components.rollout.store.tuning_jobs import (
     ACTIVE,
     WAITING,
@@ -30,6 +33,7 @@ from components.rollout.store.tuning_jobs import (
     list_active_jobs,
     move_job,
 )
+from components.rollout.store.uploaded_files import UploadedFile
 from components.stages.workspace import Workspace
 from components.storage.database import Database
 
@@ -61,6 +65,14 @@ class JobSupervisor:
     def place(self) -> str:
         """Names the machine and the workspace, for jobs that only they can run."""
         return hashlib.sha256(f"{socket.gethostname()}\0{self._workspace.root}".encode()).hexdigest()
+
+    def estimate(self, tenant: str, request: Mapping[str, Any], file: UploadedFile) -> dict[str, Any]:
+        """See `estimate_job`; without an entry if the parameters cannot be read, which ends the job when it begins."""
+        try:
+            return estimate_job(self._workspace, tenant, request, file)
+        except ConfigError as problem:
+            logging.getLogger(_LOGGER).warning("a job of %s cannot be estimated: %s", tenant, problem)
+            return {}
 
     def cancel(self, job: TuningJob) -> bool:
         """Cancel a job; return False if it had ended."""
@@ -118,8 +130,10 @@ class JobSupervisor:
         workspace = self._workspace
         has_data = (workspace.data / job.tenant).is_dir()
         try:
-            read_job_splits(self._database, self._uploads, workspace.params.data, job, has_data=has_data)
-        except DataError as problem:
+            splits = read_job_splits(self._database, self._uploads, workspace.params.data, job, has_data=has_data)
+            if any(example.chat is not None for split in splits.values() for example in split):
+                require_chat_template(workspace.base_config)
+        except (BaseModelError, DataError) as problem:
             error = {"error_code": endings.INVALID_FILES, "error_message": str(problem)}
             if move_job(self._database, job, WAITING, status="failed", ended_s=time.time(), **error):
                 add_event(self._database, job, str(problem), "error")

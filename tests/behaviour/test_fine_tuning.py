@@ -63,6 +63,7 @@ def test_two_jobs_one_whose_model_is_used_at_once_and_one_that_the_gate_refuses(
     good, refused = create(client, "birch", hyperparameters={"n_epochs": 1}), create(client, "strict")
     wait_for(client, good, "running")
     assert jobs.retrieve(refused).status in ("validating_files", "queued")
+    assert jobs.retrieve(refused).estimate["tokens"] > 0
     made = wait_for(client, good, "succeeded")
     assert made.fine_tuned_model == "birch@1"
     assert made.trained_tokens > 0

@@ -13,6 +13,7 @@ from components.errors import BaseModelError
 OWN_TEMPLATE_FILE = "chat_template.jinja"
 _OTHER_OWN_FILE = "chat_template.json"
 _OWN_FOLDER = "additional_chat_templates"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 _MAX_BYTES = 1 << 20
 
 
@@ -46,6 +47,36 @@ def read_template(config: BaseConfig) -> str | None:
     if config.chat_template is None and own.is_file():
         return own.read_text(encoding="utf-8")
     return read_named_template(config)
+
+
+def require_chat_template(config: BaseConfig) -> None:
+    """Refuse conversations for a base whose files have no chat template; one on the hub is looked at when it is loaded.
+
+    Raises:
+        BaseModelError: there is none, or the named one cannot be read.
+    """
+    folder = Path(config.path)
+    if read_template(config) is not None or not folder.is_dir() or (folder / _OTHER_OWN_FILE).is_file():
+        return
+    if any((folder / _OWN_FOLDER).glob("*.jinja")) or _has_template(folder / _TOKENIZER_CONFIG):
+        return
+    raise make_no_template_error()
+
+
+def make_no_template_error() -> BaseModelError:
+    """Return the error of conversations for a base without a chat template."""
+    fix = (
+        "set base.chat_template in params.yaml to a file with a Jinja template, use an instruction-tuned base, "
+        "or deliver lines with source and references"
+    )
+    return BaseModelError("a base with a chat template for conversations", "none", fix)
+
+
+def _has_template(tokenizer_config: Path) -> bool:
+    try:
+        return bool(json.loads(tokenizer_config.read_bytes()).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def compute_chat_digest(folder: Path | None, config: BaseConfig) -> str:

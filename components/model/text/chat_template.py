@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any
 
 from components.errors import BaseModelError, DataError
+from components.model.text.chat_files import make_no_template_error
 from components.model.text.marked_text import MARK_END, MARK_START, Span
 
 Messages = Sequence[Mapping[str, Any]]
@@ -96,11 +97,7 @@ class ChatTemplate:
         try:
             source: str = self.tokenizer.get_chat_template(tools=tools or None)
         except ValueError:
-            fix = (
-                "set base.chat_template in params.yaml to a file with a Jinja template, use an instruction-tuned base, "
-                "or deliver lines with source and references"
-            )
-            raise BaseModelError("a base with a chat template for conversations", "none", fix) from None
+            raise make_no_template_error() from None
         return source
 
     def _mark(self, value: Any) -> Any:

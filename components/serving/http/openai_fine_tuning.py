@@ -86,6 +86,15 @@ class JobError(BaseModel):
     param: str | None = None
 
 
+class JobEstimate(BaseModel):
+    """What a job's training takes at most, as estimated when it was created."""
+
+    tokens: int
+    device_seconds: float | None = Field(description="null: this workspace has not trained yet")
+    cost: str | None = Field(default=None, description="of the device seconds; null: without `prices`, or unknown")
+    currency: str | None = None
+
+
 class Job(BaseModel):
     """A fine-tuning job."""
 
@@ -100,6 +109,7 @@ class Job(BaseModel):
     training_file: str
     validation_file: str | None
     trained_tokens: int | None
+    estimate: JobEstimate | None = Field(description="not in OpenAI's API; null: of an earlier release")
     error: JobError | None
     hyperparameters: dict[str, int | float | str]
     method: dict[str, Any]
@@ -177,6 +187,7 @@ def to_job(job: TuningJob, estimated_finish_s: float | None) -> Job:
         training_file=job.training_file,
         validation_file=job.validation_file or None,
         trained_tokens=job.trained_tokens or None,
+        estimate=request.get("estimate") or None,
         error=error,
         hyperparameters=hyperparameters,
         method={"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},

@@ -17,7 +17,7 @@ from components.rollout.store.tuning_jobs import (
     list_active_jobs,
     read_durations,
 )
-from components.rollout.store.uploaded_files import find_file
+from components.rollout.store.uploaded_files import UploadedFile, find_file
 from components.serving.errors import RefusalError
 from components.serving.fleet.versions import FleetVersions
 from components.serving.http.auth import Caller
@@ -76,9 +76,11 @@ class TuningDesk:
             is_base=lambda name: name in self._get_base_names(),
             is_known=self._is_known,
         )
-        for name, file_id in (("training_file", body.training_file), ("validation_file", body.validation_file)):
-            if file_id is not None:
-                await self._require_file(caller, name, file_id)
+        training = await self._require_file(caller, "training_file", body.training_file)
+        if body.validation_file is not None:
+            await self._require_file(caller, "validation_file", body.validation_file)
+        request = body.to_stored()
+        request["estimate"] = await self._run(caller, lambda: self._supervisor.estimate(tenant, request, training))
         max_open = params.for_tenant(tenant).access.max_tuning_jobs
         job = await self._run(
             caller,
@@ -86,7 +88,7 @@ class TuningDesk:
                 self._database,
                 tenant=tenant,
                 place=self._supervisor.place,
-                request=body.to_stored(),
+                request=request,
                 training_file=body.training_file,
                 validation_file=body.validation_file or "",
                 max_waiting=max_open,
@@ -134,10 +136,12 @@ class TuningDesk:
         began_s = next((one.began_s for one in earlier if one.began_s), job.created_s)
         return began_s + statistics.median(durations) * max(1, len(earlier))
 
-    async def _require_file(self, caller: Caller, name: str, file_id: str) -> None:
-        if await self._run(caller, lambda: find_file(self._database, file_id, caller.tenant)) is None:
+    async def _require_file(self, caller: Caller, name: str, file_id: str) -> UploadedFile:
+        file = await self._run(caller, lambda: find_file(self._database, file_id, caller.tenant))
+        if file is None:
             wanted = f"{name}: the id of one of your files"
             raise RefusalError(400, wanted, repr(file_id), "see GET /v1/files", code="invalid_parameter")
+        return file
 
     def _is_known(self, tenant: str) -> bool:
         is_id = TENANT_ID.fullmatch(tenant) is not None

@@ -29,6 +29,26 @@ _NEW_SHARE = 0.5
 """Share of the newest measurement in a rate."""
 
 
+@dataclass(frozen=True, slots=True)
+class SplitSize:
+    """How many examples a split has, and the bytes of its lines."""
+
+    examples: int
+    size_bytes: int
+
+    @property
+    def tokens(self) -> float:
+        """About how many tokens."""
+        return self.size_bytes / _BYTES_PER_TOKEN
+
+    def add(self, other: "SplitSize") -> "SplitSize":
+        """Return the size of both."""
+        return SplitSize(self.examples + other.examples, self.size_bytes + other.size_bytes)
+
+
+NOTHING = SplitSize(0, 0)
+
+
 def estimate_operations(workspace: Workspace, item: PlanItem, base_parameters: int) -> float:
     """Return the operations of a tenant's training and evaluation; without training if the item has no reason."""
     params = workspace.params.for_tenant(item.tenant)
@@ -43,14 +63,21 @@ def estimate_operations(workspace: Workspace, item: PlanItem, base_parameters: i
     return operations * base_parameters
 
 
-def estimate_step_tokens(workspace: Workspace, item: PlanItem) -> float:
-    """Return the tokens that a tenant's training reads in all its steps."""
-    return _estimate_step_tokens(item, _measure_split(workspace.data / item.tenant / "train.jsonl"))
+def measure_train_split(workspace: Workspace, tenant: str) -> SplitSize:
+    """Return the size of a tenant's training split; nothing if it has none."""
+    return _measure_split(workspace.data / tenant / "train.jsonl")
 
 
-def estimate_step_operations(workspace: Workspace, item: PlanItem, base_parameters: int) -> float:
+def estimate_step_tokens(workspace: Workspace, item: PlanItem, added: SplitSize = NOTHING) -> float:
+    """Return the tokens that a tenant's training reads in all its steps; `added` comes to its training split first."""
+    return _estimate_step_tokens(item, measure_train_split(workspace, item.tenant).add(added))
+
+
+def estimate_step_operations(
+    workspace: Workspace, item: PlanItem, base_parameters: int, added: SplitSize = NOTHING
+) -> float:
     """Return the operations of the steps of a tenant's training, without its validations and its evaluation."""
-    return estimate_step_tokens(workspace, item) * _count_operations(item) * base_parameters
+    return estimate_step_tokens(workspace, item, added) * _count_operations(item) * base_parameters
 
 
 def count_steps(item: PlanItem) -> int:
@@ -58,21 +85,15 @@ def count_steps(item: PlanItem) -> int:
     return 0 if item.train.method == "in-context" else item.train.max_steps
 
 
-@dataclass(frozen=True, slots=True)
-class _SplitSize:
-    examples: int
-    tokens: float
-
-
-def _measure_split(path: Path) -> _SplitSize:
+def _measure_split(path: Path) -> SplitSize:
     try:
         content = path.read_bytes()
     except OSError:
-        return _SplitSize(0, 0.0)
-    return _SplitSize(content.count(b"\n"), len(content) / _BYTES_PER_TOKEN)
+        return NOTHING
+    return SplitSize(content.count(b"\n"), len(content))
 
 
-def _estimate_step_tokens(item: PlanItem, data: _SplitSize) -> float:
+def _estimate_step_tokens(item: PlanItem, data: SplitSize) -> float:
     return count_steps(item) * item.train.batch_size * data.tokens / max(1, data.examples)
 
 
@@ -83,7 +104,7 @@ def _count_operations(item: PlanItem) -> float:
     return (2 if train.gradient_checkpointing else 1) * _FORWARD + backward
 
 
-def _estimate_evaluation_tokens(params: Params, split: _SplitSize) -> float:
+def _estimate_evaluation_tokens(params: Params, split: SplitSize) -> float:
     config = params.evaluate
     limit = config.max_examples or split.examples
     share = min(1.0, limit / max(1, split.examples))

@@ -10,9 +10,12 @@ from fractions import Fraction
 from typing import Any
 
 from components.rollout.store.usage import Usage
+from components.stages.base import BASE_FILE
 from components.stages.plan import Plan, PlanItem
 from components.stages.sharding.cost import (
+    NOTHING,
     RATES_FILE,
+    SplitSize,
     TrainingRates,
     count_steps,
     estimate_step_operations,
@@ -51,10 +54,17 @@ class TrainingEstimate:
 
 def estimate_trainings(workspace: Workspace, planned: Plan) -> list[TrainingEstimate]:
     """Return an estimate for each tenant that the plan trains, in its order."""
-    rates = TrainingRates(workspace.root / "var" / _DEVICE_RATES_FILE)
-    if rates.estimate_seconds(1.0) is None:
-        rates = TrainingRates(workspace.root / "var" / RATES_FILE)
-    return [_estimate(workspace, item, rates, planned.base["parameters"]) for item in planned.items]
+    rates = _read_rates(workspace)
+    return [_estimate(workspace, item, rates, planned.base["parameters"], NOTHING) for item in planned.items]
+
+
+def estimate_with_new_data(workspace: Workspace, item: PlanItem, added: SplitSize) -> TrainingEstimate:
+    """Return an estimate for one tenant whose training split gets new lines first; `item` needs no fingerprint.
+
+    Without `out/base/base.json`, which the first retraining writes, the device seconds are unknown.
+    """
+    base = read_json(workspace.get_output_folder("base") / BASE_FILE) or {}
+    return _estimate(workspace, item, _read_rates(workspace), base.get("parameters"), added)
 
 
 def add_estimates(estimates: Iterable[TrainingEstimate]) -> TrainingEstimate:
@@ -81,22 +91,31 @@ def record_device_rate(workspace: Workspace, planned: Plan, trained: Collection[
     TrainingRates(workspace.root / "var" / _DEVICE_RATES_FILE).record(_KIND, operations, seconds)
 
 
-def _estimate(workspace: Workspace, item: PlanItem, rates: TrainingRates, parameters: int) -> TrainingEstimate:
-    seconds = rates.estimate_seconds(estimate_step_operations(workspace, item, parameters))
+def _read_rates(workspace: Workspace) -> TrainingRates:
+    rates = TrainingRates(workspace.root / "var" / _DEVICE_RATES_FILE)
+    return rates if rates.estimate_seconds(1.0) is not None else TrainingRates(workspace.root / "var" / RATES_FILE)
+
+
+def _estimate(
+    workspace: Workspace, item: PlanItem, rates: TrainingRates, parameters: int | None, added: SplitSize
+) -> TrainingEstimate:
+    tokens, seconds = _estimate_tokens(workspace, item, added), None
+    if parameters is not None:
+        seconds = rates.estimate_seconds(estimate_step_operations(workspace, item, parameters, added))
     prices = workspace.params.for_tenant(item.tenant).prices
     if prices is None or seconds is None:
-        return TrainingEstimate(item.tenant, _estimate_tokens(workspace, item), seconds)
+        return TrainingEstimate(item.tenant, tokens, seconds)
     cost = compute_cost(Usage(training_us=round(1e6 * seconds)), 1, prices)
-    return TrainingEstimate(item.tenant, _estimate_tokens(workspace, item), seconds, cost, prices.currency)
+    return TrainingEstimate(item.tenant, tokens, seconds, cost, prices.currency)
 
 
-def _estimate_tokens(workspace: Workspace, item: PlanItem) -> int:
+def _estimate_tokens(workspace: Workspace, item: PlanItem, added: SplitSize) -> int:
     """Return the tokens by those of a step of the tenant's last training; without one, by the bytes of its data."""
     measured = _read_figures(workspace, item.tenant)
     steps, tokens = measured.get("steps", 0), measured.get("tokens", 0)
     if steps and tokens:
         return int(tokens) * count_steps(item) // int(steps)
-    return round(estimate_step_tokens(workspace, item))
+    return round(estimate_step_tokens(workspace, item, added))
 
 
 def _read_figures(workspace: Workspace, tenant: str) -> dict[str, Any]:

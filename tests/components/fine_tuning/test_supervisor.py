@@ -112,6 +112,16 @@ def test_too_few_examples_fail_and_too_many_jobs_are_not_created(jobs):
     assert "at least 10 different inputs" in find_job(jobs.database, job.id, None).error_message
 
 
+def test_conversations_for_a_base_without_a_chat_template_fail_before_anything_is_trained(jobs):
+    turns = [{"role": "user", "content": "thing"}, {"role": "assistant", "content": "a boat"}]
+    lines = [{"messages": [{**turns[0], "content": f"thing {number}"}, turns[1]]} for number in range(10)]
+    job = jobs.create(file=jobs.upload("".join(json.dumps(line) + "\n" for line in lines)))
+    jobs.supervisor.look()
+    ended = find_job(jobs.database, job.id, None)
+    assert (ended.status, ended.error_code) == ("failed", "invalid_files")
+    assert "a base with a chat template for conversations; got none" in ended.error_message
+
+
 def test_a_state_moves_only_from_the_states_that_are_named(jobs):
     job = jobs.create()
     assert not move_job(jobs.database, job, ["running"], status="succeeded")

@@ -38,6 +38,7 @@ def test_a_job_is_created_listed_and_cancelled(ask):
         assert (first.metadata, first.seed, first.estimated_finish) == ({"team": "a"}, 3, None)
         assert first.hyperparameters.model_dump(exclude_none=True) == {**hyperparameters, "batch_size": "auto"}
         assert first.method.type == "supervised"
+        assert first.estimate is None, "this server's workspace has no params.yaml"
         assert [job.id async for job in jobs.list(limit=1)] == [second.id, first.id]
         assert await jobs.retrieve(first.id) == first
         assert (await jobs.checkpoints.list(first.id)).data == []
