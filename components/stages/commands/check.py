@@ -11,7 +11,8 @@ from components.data.merge import DropFacts, merge_drop
 from components.data.overlaps import require_few_overlaps
 from components.data.schema import Example
 from components.data.scripts import measure_scripts
-from components.errors import DataError
+from components.errors import BaseModelError, DataError
+from components.model.text.chat_files import require_chat_template
 from components.model.text.token_counts import TokenCounter, TokenLengths, open_token_counter
 from components.stages.dataset import find_tenants_with_drops
 from components.stages.progress import StageProgress, join_abbreviated, report_progress
@@ -127,6 +128,10 @@ def _check_tenant(workspace: Workspace, tenant: str, folder: Path, counter: Toke
         if examples:
             texts[split] = _describe_texts(workspace, tenant, examples, counter)
             notes += [f"{tenant}/{split}: {note}" for note in _find_notes(workspace, tenant, texts[split], counter)]
+    if any(
+        example.chat is not None for examples in (report.accepted if report else {}).values() for example in examples
+    ):
+        notes += _find_missing_template(workspace, tenant)
     return TenantCheck(origin, report, facts, texts, refusal, notes)
 
 
@@ -137,6 +142,14 @@ def _find_few_examples(workspace: Workspace, tenant: str, splits: Mapping[str, S
     if not count or count >= least:
         return []
     return [f"{tenant}: {count} {split} examples, fewer than gate.min_slice={least}: too few to compare prefixes"]
+
+
+def _find_missing_template(workspace: Workspace, tenant: str) -> list[str]:
+    try:
+        require_chat_template(workspace.base_config)
+    except BaseModelError as problem:
+        return [f"{tenant}: its conversations cannot be trained: {problem}"]
+    return []
 
 
 def _describe_texts(

@@ -120,3 +120,25 @@ def test_unknown_tokens_are_told_with_the_limit_of_training(workspace, write_ten
     assert len(checked.notes) == 3
     assert "% of the tokens are unknown to the base's tokenizer, first in " in checked.notes[0]
     assert checked.notes[0].endswith("; training refuses more than 1.00% (data.max_unknown)")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("chat_template.jinja", "{{ messages }}"),
+        ("chat_template.json", '{"chat_template": "{{ messages }}"}'),
+        ("additional_chat_templates/tools.jinja", "{{ messages }}"),
+        ("tokenizer_config.json", '{"chat_template": "{{ messages }}"}'),
+    ],
+)
+def test_conversations_for_a_base_without_a_chat_template_are_told(workspace, write_lines, file, content):
+    for split, count in (("train", 12), ("validation", 4), ("test", 6)):
+        turns = [("user", f"a {split}"), ("assistant", "b")]
+        messages = [{"role": role, "content": text} for role, text in turns]
+        write_lines(workspace.drops / f"birch/{split}.jsonl", [{"messages": messages}] * count)
+    (told,) = [note for note in check_data(workspace).tenants["birch"].notes if "conversations" in note]
+    assert told.startswith("birch: its conversations cannot be trained: wanted a base with a chat template")
+    path = workspace.root / "base" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    assert not [note for note in check_data(workspace).tenants["birch"].notes if "conversations" in note]
