@@ -87,7 +87,7 @@ class JobError(BaseModel):
 
 
 class JobEstimate(BaseModel):
-    """What a job's training takes at most, as estimated when it was created."""
+    """About what a job's training takes, as estimated when it was created."""
 
     tokens: int
     device_seconds: float | None = Field(description="null: this workspace has not trained yet")
