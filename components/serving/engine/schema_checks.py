@@ -3,12 +3,14 @@
 Checks of one tenant run one after the other, and tenants take turns. Knows the process; does not know tokenizers.
 """
 
+import json
 import subprocess
 import sys
 from functools import lru_cache, partial
 from pathlib import Path
 
 from components.errors import ConfigError
+from components.serving.engine.number_bounds import find_unsafe_bounds
 from components.serving.thread_pool import FairThreadPool
 
 MAX_SCHEMA_CHARS = 50_000
@@ -58,4 +60,7 @@ def find_schema_problem(schema: str) -> str:
         done = subprocess.run(command, input=schema.encode(), capture_output=True, timeout=_MAX_WAIT_S, check=True)
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         return _TOO_MUCH
-    return " ".join(done.stdout.decode(errors="replace").split())[:400]
+    if problem := " ".join(done.stdout.decode(errors="replace").split())[:400]:
+        return problem
+    bounds = find_unsafe_bounds(json.loads(schema))
+    return f"{bounds}: include the excluded bound, or move the other one" if bounds else ""

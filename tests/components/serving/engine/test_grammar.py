@@ -109,6 +109,7 @@ def make_tenants_once(make_tenants: Any) -> Any:
         ({"json_schema": '{"type": "strin"}'}, ConfigError, "valid and supported; got Invalid type: strin"),
         ({"json_schema": '{"not": {}}'}, ConfigError, "Unimplemented keys"),
         ({"json_schema": '{"type": "string", "pattern": "("}'}, ConfigError, "unclosed group"),
+        ({"json_schema": '{"exclusiveMinimum": 0, "maximum": 0.5}'}, ConfigError, "got exclusiveMinimum 0 with"),
         ({"json_schema": json.dumps({"enum": ["x" * 50_000]})}, ConfigError, "at most 50000 characters"),
         ({"json_schema": '{"const": "cat"}', "banned": ("cat",)}, DataError, "excludes all of them"),
     ],
