@@ -59,7 +59,7 @@ Method = Literal[
 class InitFile(_Section):
     """A document to start from."""
 
-    file: str = Field(min_length=1, description="path of a text file in UTF-8, relative to the workspace")
+    file: str = Field(description="path of a text file in UTF-8, relative to the workspace")
 
 
 class TrainConfig(_Section):
@@ -121,10 +121,11 @@ class TrainConfig(_Section):
     @field_validator("init_text", mode="before")
     @classmethod
     def _check_init_text(cls, value: Any) -> Any:
-        is_named_file = isinstance(value, dict) and set(value) == {"file"} and isinstance(value["file"], str)
-        if value is None or is_named_file or isinstance(value, str | InitFile):
+        text = value["file"] if isinstance(value, dict) and set(value) == {"file"} else value
+        is_text = isinstance(text, str) and bool(text.strip())
+        if value is None or is_text or isinstance(value, InitFile):
             return value
-        raise ValueError("a text, {file: PATH} or null")
+        raise ValueError("a text that is not blank, {file: PATH} or null")
 
 
 class EngineConfig(_Section):

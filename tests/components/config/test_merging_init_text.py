@@ -20,11 +20,24 @@ def test_a_text_a_document_or_neither(tmp_path, value, wanted):
 
 
 @pytest.mark.parametrize(
-    "value", ["5", "[a]", "{}", "{fiel: a}", "{file: 3}", "{file: a, text: b}", "{file: null}", "true"]
+    "value",
+    [
+        "5",
+        "[a]",
+        "{}",
+        "{fiel: a}",
+        "{file: 3}",
+        "{file: a, text: b}",
+        "{file: null}",
+        "true",
+        "''",
+        "' '",
+        "{file: ''}",
+    ],
 )
 def test_anything_else_is_refused(refused, value):
     problem = refused(f"{GOOD}train: {{init_text: {value}}}\n")
-    assert problem.wanted == "a text, {file: PATH} or null"
+    assert problem.wanted == "a text that is not blank, {file: PATH} or null"
     assert "train.init_text = " in problem.got
 
 
