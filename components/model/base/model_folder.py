@@ -22,12 +22,14 @@ def find_folder(config: BaseConfig, more_files: Sequence[str] = ()) -> Path:
     """Return the folder of a base; a model of the hub is fetched first, with the files of these patterns too.
 
     Raises:
-        BaseModelError: there is no such folder and no such model.
+        BaseModelError: there is no such folder and no such model, or it is a file.
     """
     path = Path(config.path)
     if path.is_dir():
         return path.resolve()
     wanted = f"a base at {config.path}"
+    if path.exists():
+        raise BaseModelError(wanted, "a file", "name the folder that the model's files are in")
     if path.is_absolute() or config.path.startswith(".") or config.path.count("/") > 1:
         raise BaseModelError(wanted, "no such folder", _FIX)
     from huggingface_hub import snapshot_download

@@ -3,6 +3,7 @@
 Knows device maps as transformers takes them; does not know prefixes.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ def choose_device_map(config: BaseConfig, device: torch.device | str | None) -> 
 
     Raises:
         ConfigError: a device was chosen, as each process of a training with several does, and `base.device_map` is set;
-            or torchrun has started several processes of something else than a command of PrefixFleet.
+            the map names a GPU that this machine does not have; or torchrun has started several processes of something
+            else than a command of PrefixFleet.
     """
     if count_processes() > 1 and device is None:
         got = f"{count_processes()} processes of torchrun that have not joined each other"
@@ -33,7 +35,18 @@ def choose_device_map(config: BaseConfig, device: torch.device | str | None) -> 
     if device is not None:
         got = f"base.device_map: {config.device_map}, and a base on {device}"
         raise ConfigError("one place for the base", got, "set engine.processes to 1, or base.device_map to null")
-    return dict(config.device_map) if isinstance(config.device_map, dict) else config.device_map
+    if isinstance(config.device_map, dict):
+        _check_devices(config.device_map)
+        return dict(config.device_map)
+    return config.device_map
+
+
+def _check_devices(device_map: Mapping[str, int | str]) -> None:
+    count = torch.cuda.device_count()
+    missing = [one for one in device_map.values() if isinstance(one, int) and not 0 <= one < count]
+    if missing:
+        got = f"base.device_map: GPU {missing[0]}, and {count} GPUs on this machine"
+        raise ConfigError("devices of this machine", got, "correct base.device_map in params.yaml")
 
 
 def get_first_device(device_map: Any) -> torch.device | str:

@@ -171,8 +171,10 @@ def _get_settings(config: Any) -> Mapping[str, Any]:
 
 def _check_method(method: _Method, name: str, device_type: str) -> None:
     if device_type == "cpu" and not method.runs_on_cpu:
-        able = " and ".join(key for key, one in _METHODS.items() if one.runs_on_cpu)
-        fix = "use a GPU, or the full model with base.quantize"
+        is_chosen = name in _METHODS_BY_QUANTIZER
+        methods = _METHODS_BY_QUANTIZER if is_chosen else _METHODS
+        able = " or ".join(key for key, one in methods.items() if one.runs_on_cpu)
+        fix = "use a GPU, or one of these" if is_chosen else "use a GPU, or the full model with base.quantize"
         raise BaseModelError(f"a quantisation that runs on a CPU ({able})", name, fix)
     missing = [package for package in method.packages if find_spec(package) is None]
     if missing:

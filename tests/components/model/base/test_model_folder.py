@@ -13,6 +13,9 @@ def test_a_folder_is_found_and_others_are_refused(tmp_path: Path, monkeypatch: p
     assert find_folder(BaseConfig(path=str(tmp_path))) == tmp_path.resolve()
     with pytest.raises(BaseModelError, match="no such folder"):
         find_folder(BaseConfig(path=str(tmp_path / "none")))
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(BaseModelError, match="got a file; name the folder"):
+        find_folder(BaseConfig(path=str(tmp_path / "model.safetensors")))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BaseModelError, match=r"a base at no-owner/no-model; got .*the hub answered"):
         find_folder(BaseConfig(path="no-owner/no-model"))

@@ -72,6 +72,12 @@ def test_layers_on_the_disk_are_refused(folder: Path) -> None:
         load_base(config)
 
 
+def test_a_gpu_that_the_machine_does_not_have_is_named(folder: Path) -> None:
+    config = BaseConfig(path=str(folder), device_map={"model": "cpu", "lm_head": 97})
+    with pytest.raises(ConfigError, match=r"got base\.device_map: GPU 97, and \d+ GPUs on this machine"):
+        load_base(config)
+
+
 @pytest.mark.parametrize("elsewhere", ["cpu", "disk"])
 def test_layers_that_do_not_fit_on_the_gpus_are_refused(elsewhere: str) -> None:
     model = SimpleNamespace(hf_device_map={"a": 0, "b": 1, "c": elsewhere})
