@@ -13,6 +13,7 @@ from components.model.base.shapes import STATE_KINDS
 from components.model.decoding.run_kinds import RowMode, can_share_cache, find_row_mode
 from components.model.delta import compute_prompt_prefix
 from components.model.packing import is_packable
+from components.stages.progress import count_nouns
 
 _MOST_REASON = 120
 """Letters of an error of transformers that are shown."""
@@ -58,7 +59,8 @@ def _describe_states(base: Base) -> str:
         return f"no: {problem.got.partition(': ')[2]}"
     kinds = " and ".join(kind for kind in STATE_KINDS if any(kind == one for _, one in shapes))
     values = sum(shape.size for shape in shapes.values())
-    return f"{kinds} states of {len({layer for layer, _ in shapes})} layers, {values:,} values"
+    layers = count_nouns(len({layer for layer, _ in shapes}), "layer")
+    return f"{kinds} states of {layers}, {values:,} values"
 
 
 def _find_missing_methods(base: Base) -> dict[str, str]:

@@ -17,7 +17,7 @@ from components.registry.peft.format import PeftPrefix, read_peft, write_peft
 from components.stages.base import read_base_facts
 from components.stages.dataset import find_tenants_with_drops
 from components.stages.plan import plan_tenant
-from components.stages.progress import log_info, log_warning
+from components.stages.progress import count_nouns, log_info, log_warning
 from components.stages.stamps import TRAINING_FILE, write_csv
 from components.stages.train import LOSS_FILE, STATE_FOLDER
 from components.stages.workspace import Workspace
@@ -60,7 +60,8 @@ def export_peft(
         fix = "train the tenant with train.method: prefix"
         if delta.prefix is not None and delta.prefix.states:
             first = next(name for name in delta.prefix.tensors if name not in delta.prefix.slot_tensors)
-            reason = f"{len(delta.prefix.states)} initial states of recurrent layers, the first {first}"
+            states = count_nouns(len(delta.prefix.states), "initial state")
+            reason = f"{states} of recurrent layers, the first {first}"
             fix = "train the tenant with train.initial_state: false"
         raise ArtifactError(
             "a prefix of keys and values, which PEFT's prefix tuning can hold", f"{name}: {reason}", fix
