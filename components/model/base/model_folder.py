@@ -73,6 +73,9 @@ def convert_errors(path: str) -> Iterator[None]:
         raise
     except Exception as problem:
         first, *others = str(problem).splitlines() or [type(problem).__name__]
+        if "Weights only load failed" in first:
+            fix = "get the model from its authors as safetensors; do not open this file"
+            raise BaseModelError("pickles with tensors alone", f"{path}: a pickle with other objects", fix) from problem
         if "conversion of the weights" in first:
             got = f"{path}: weights that transformers cannot convert, such as quantised ones without their scales"
             fix = "download or save the model again, with the quantization_config that it was quantised with"

@@ -81,7 +81,7 @@ class RunsCode:
 def test_code_in_a_pickle_does_not_run(build_model: Callable[..., Any], save: Save, tmp_path: Path) -> None:
     folder = save(build_model("gpt2"))
     replace_by_pickle(folder, {"a": RunsCode(tmp_path / "witness")})
-    with pytest.raises(BaseModelError):
+    with pytest.raises(BaseModelError, match="a pickle with other objects; get the model from its authors"):
         convert(folder)
     assert not (tmp_path / "witness").exists()
     assert not [path for path in tmp_path.iterdir() if path != folder]
