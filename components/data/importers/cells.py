@@ -18,6 +18,7 @@ from components.errors import DataError
 
 CHAT_COLUMNS = ("messages", "conversations")
 """Names that columns with messages usually have."""
+_SHOWN_CHARS = 80
 _CHAT_FIX = "name the column with messages: -o messages_field=COLUMN (without --source-field)"
 _LOGGER = "prefixfleet"
 _MESSAGE_KEYS = ({"role", "content"}, {"from", "value"})
@@ -120,7 +121,7 @@ class _CellReader:
         if text is None:
             raise _make_cell_error(cell, where, column)
         self.converted += 1
-        self.first = self.first or text
+        self.first = self.first or text[:_SHOWN_CHARS]
         return text
 
 
@@ -148,7 +149,8 @@ def _decode(cell: bytes) -> str | None:
 
 def _make_cell_error(cell: Any, where: str, column: str) -> DataError:
     shown = repr(cell)
-    got = f"{type(cell).__name__} {shown if len(shown) <= 80 else f'{shown[:77]}...'} in column {column!r} of {where}"
+    shown = shown if len(shown) <= _SHOWN_CHARS else f"{shown[: _SHOWN_CHARS - 3]}..."
+    got = f"{type(cell).__name__} {shown} in column {column!r} of {where}"
     fix = _CHAT_FIX if _is_chat(cell) else "name another column, or convert this one to text"
     return DataError("cells with text", got, fix)
 

@@ -124,9 +124,8 @@ def find_column(table: Table, named: str | None, patterns: Sequence[re.Pattern[s
     for pattern in patterns:
         if match := next((column for column in columns if pattern.fullmatch(column)), None):
             return match
-    raise DataError(
-        f"a column of {meaning}", f"{_describe_columns(columns)} in {table.path}", "name it with the column option"
-    )
+    option = "--reference-column" if meaning == "references" else "--column"
+    raise DataError(f"a column of {meaning}", f"{_describe_columns(columns)} in {table.path}", f"name it with {option}")
 
 
 def find_input_column(table: Table) -> str | None:
