@@ -80,6 +80,9 @@ def convert_errors(path: str) -> Iterator[None]:
             got = f"{path}: weights that transformers cannot convert, such as quantised ones without their scales"
             fix = "download or save the model again, with the quantization_config that it was quantised with"
             raise BaseModelError("weights as config.json describes them", got, fix) from problem
+        if "backend tokenizer" in first:
+            got, fix = f"none that can be read in {path}", "save it there too (`tokenizer.save_pretrained(FOLDER)`)"
+            raise BaseModelError("the tokenizer of the base", got, fix) from problem
         got = f"{path}: {first}{f' {others[0].strip()}' if others and first.endswith(':') else ''}"
         fix = "check base.path in params.yaml, and the model's config.json"
         raise BaseModelError("a generative transformers model", got, fix) from problem
