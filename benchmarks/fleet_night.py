@@ -98,6 +98,8 @@ def _print_night(night: NightResult) -> None:
 
 
 def _measure(folder: Path, count: int, changed: int, chosen: argparse.Namespace) -> NightResult:
+    from components.stages.sharding.cost import RATES_FILE
+
     workers = 0 if chosen.here else chosen.workers
 
     def add_model(service: Any, _: int) -> Any:
@@ -107,6 +109,7 @@ def _measure(folder: Path, count: int, changed: int, chosen: argparse.Namespace)
         environment = services.environment
         root = folder / "fleet"
         write_data(root / "drops", make_tenant_ids(changed), seed=time.time_ns())
+        (root / "var" / RATES_FILE).unlink(missing_ok=True)  # of a night with other work beside it
         command = [sys.executable, "-m", "cli.main", "-C", str(root), "retrain"]
         before = _read_processor(services)
         started = time.perf_counter()

@@ -102,8 +102,9 @@ def print_run(run: "RetrainResult") -> None:
     from cli.output import print_line, print_table
     from components.stages.reports.results_table import make_table as results_table
 
-    if run.rows:
-        print_table("Results", *results_table(run.rows))
+    shown = {*run.choose_shown([row.tenant for row in run.rows])}
+    if rows := [row for row in run.rows if row.tenant in shown]:
+        print_table("Results", *results_table(rows))
     print_line(run.sentence)
     print_rejections(run.rejected)
     for tenant, why in sorted(run.refused.items())[:_REJECTIONS_SHOWN]:

@@ -20,7 +20,7 @@ from flows.retrain_result import RetrainResult
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
 def publish_results(workspace: Workspace, run: RetrainResult, tenants: Sequence[str] | None) -> list[TenantResult]:
     """Draw the charts and create the artifacts `retrain-results` and `retrain-report`; return the table's rows."""
-    rows = read_results(workspace, tenants)
+    rows = read_results(workspace, run.choose_shown(workspace.list_tenants(tenants)))
     charts.draw_charts(workspace)
     headers, cells = make_narrow_table(rows)
     named = [dict(zip(headers, row, strict=True)) for row in cells]

@@ -1,12 +1,13 @@
 """The result of a retraining. Does not know whether a flow made it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from components.registry.registry import CHALLENGER
 from components.stages.migration.waves import WaveResult
 from components.stages.outcome import TenantOutcome
 from components.stages.progress import join_abbreviated
-from components.stages.reports.results_table import TenantResult
+from components.stages.reports.results_table import MOST_SHOWN, TenantResult
 from components.stages.run_log import WorkerSpan
 
 
@@ -46,6 +47,11 @@ class RetrainResult:
         self.workers |= wave.workers
         self.spans |= wave.spans
         self.next_base_reasons |= wave.reasons
+
+    def choose_shown(self, tenants: Sequence[str]) -> list[str]:
+        """Return the tenants for the table of results: of a large fleet only those that the run worked on."""
+        worked_on = {one.tenant for one in self.outcomes if one.state != "skipped"}
+        return [one for one in tenants if one in worked_on or len(tenants) <= MOST_SHOWN]
 
     def list_passed(self, stage: str) -> list[str]:
         """Return the tenants that did not fail in a stage."""

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 from components.registry.registry import CHALLENGER, CHAMPION
 from components.stages.outcome import TenantOutcome
+from components.stages.reports.results_table import MOST_SHOWN
 from flows.retrain_result import RetrainResult
 
 
@@ -26,3 +27,12 @@ def test_tenants_whose_new_version_is_on_trial_are_counted():
     outcomes = [TenantOutcome(tenant, "train", "done") for tenant in ("alder", "birch")]
     result = RetrainResult("a" * 32, "2 of 2", outcomes, promoted={"birch": "2"}, rows=rows)
     assert result.sentence == "2 trained, 1 promoted, 1 on trial of 2 tenants"
+
+
+def test_of_a_large_fleet_the_tenants_that_the_run_worked_on_are_shown():
+    names = [f"tenant-{number}" for number in range(MOST_SHOWN + 1)]
+    outcomes = [TenantOutcome(tenant, "evaluate", "skipped") for tenant in names]
+    outcomes += [TenantOutcome(names[3], "train", "done"), TenantOutcome(names[5], "gate", "failed", "no data")]
+    result = RetrainResult("a" * 32, "2 of 201", outcomes)
+    assert result.choose_shown(names) == [names[3], names[5]]
+    assert result.choose_shown(names[1:]) == names[1:]

@@ -29,6 +29,8 @@ COLUMNS = (
     "version",
     "alias",
 )
+MOST_SHOWN = 200
+"""Tenants of a fleet whose whole table is shown; of a larger one those that the run worked on."""
 NARROW_COLUMNS = ("tenant", "BLEU", "ROUGE-L", "verdict", "version", "alias")
 """Scores are those without and with the prefix."""
 
