@@ -26,7 +26,7 @@ from statistics import linear_regression, quantiles
 
 import httpx
 import yaml
-from harness.attacks import BEAMS
+from harness.attacks import ATTACKS, BEAMS
 from harness.prefixfleet_server import ServedFleet, ServerProcess, make_fleet, run_server
 from harness.victim import print_attacks
 from harness.workspaces import make_tenant_ids
@@ -150,6 +150,7 @@ def main() -> None:
         "--slope", type=float, default=5.0, help="largest growth of memory in MB per minute, after a third of the time"
     )
     parser.add_argument("--attack-seconds", type=float, default=10.0, help="for each attack; 0: no attacks")
+    parser.add_argument("--attack", nargs="+", choices=list(ATTACKS), default=list(ATTACKS), help="default: all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.quick:
@@ -169,7 +170,7 @@ def main() -> None:
             (Path(scratch) / "params.yaml").write_text(yaml.safe_dump(params))
             with run_server(Path(scratch), {"OMP_NUM_THREADS": "1"}) as server:
                 server.wait_ready()
-                print_attacks(fleet, server, options.attack_seconds)
+                print_attacks(fleet, server, options.attack, options.attack_seconds)
 
 
 def _print_results(soak: Soak, cold_s: float, options: argparse.Namespace) -> None:

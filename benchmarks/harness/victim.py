@@ -18,7 +18,7 @@ from statistics import quantiles
 
 import httpx
 
-from harness.attacks import ATTACKS, Target
+from harness.attacks import Target
 from harness.prefixfleet_server import ServedFleet, ServerProcess
 
 _TOKENS = 24
@@ -84,8 +84,8 @@ def run_beside(*arguments: str) -> Iterator[None]:
         process.communicate()
 
 
-def print_attacks(fleet: ServedFleet, server: ServerProcess, seconds: float) -> None:
-    """Run all attacks one after the other, and print two lines for each: beside it, and beside as much work.
+def print_attacks(fleet: ServedFleet, server: ServerProcess, names: Sequence[str], seconds: float) -> None:
+    """Run these attacks one after the other, and print two lines for each: beside it, and beside as much work.
 
     Raises:
         SystemExit: a request of the victim was not answered.
@@ -100,7 +100,7 @@ def print_attacks(fleet: ServedFleet, server: ServerProcess, seconds: float) -> 
     alone = measure(seconds)
     print(f"seconds of a victim alone: {alone.describe()}")
     errors = list(alone.errors)
-    for name in ATTACKS:
+    for name in names:
         used_s, started_s = _read_children_seconds(), time.monotonic()
         with run_beside(name, target.url, target.attacker, target.source):
             beside = measure(seconds)

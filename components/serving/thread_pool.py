@@ -70,6 +70,11 @@ class FairThreadPool:
         self._executor.submit(self._run_calls)
         return future
 
+    def has_waiting(self, tenant: str) -> bool:
+        """Return whether a call of the tenant waits."""
+        with self._lock:
+            return tenant in self._waiting
+
     def close(self) -> None:
         """Cancel the calls that wait, and wait for those that run."""
         with self._lock:

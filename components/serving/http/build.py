@@ -152,7 +152,7 @@ def build_service(
         budget_gate=budget_gate,
         answer_memory=answer_memory,
         answer_sharing=answer_sharing,
-        feedback_desk=FeedbackDesk(database, answer_memory, answer_sharing, quotas),
+        feedback_desk=FeedbackDesk(database, answer_memory, answer_sharing, quotas, get_tenant_params),
         uploads=uploads,
         tuning_desk=desk,
         fine_tuning_pool=pool,

@@ -5,6 +5,8 @@ protocol's data types and the store; does not know routes.
 """
 
 import math
+import time
+from collections.abc import Callable
 
 from components.config import Params
 from components.data.schema import Example, find_problem
@@ -18,7 +20,9 @@ from components.serving.http.quotas import Quotas
 from components.serving.thread_pool import FairThreadPool
 from components.storage.database import Database
 
-_THREADS, _TENANT_THREADS = 4, 2
+_THREADS, _TENANT_THREADS = 4, 1
+_REST_SECONDS = 0.1
+"""After each saved feedback of a tenant while more of it waits: a flood leaves the interpreter to others' answers."""
 _MAX_CALLS, _MAX_TENANT_CALLS = 256, 32
 _CHARS_PER_TOKEN = 4
 """Of a correction, which is not tokenised: the quota of tokens counts this many characters as one."""
@@ -29,8 +33,14 @@ class FeedbackDesk:
     """Accepts feedback; use it from one event loop."""
 
     def __init__(
-        self, database: Database, answer_memory: AnswerMemory, answer_sharing: AnswerSharing, quotas: Quotas
+        self,
+        database: Database,
+        answer_memory: AnswerMemory,
+        answer_sharing: AnswerSharing,
+        quotas: Quotas,
+        get_tenant_params: Callable[[str], Params],
     ) -> None:
+        self._get_tenant_params = get_tenant_params
         self._database, self._answer_memory, self._quotas = database, answer_memory, quotas
         self._answer_sharing = answer_sharing
         self._pool = FairThreadPool(
@@ -41,8 +51,8 @@ class FeedbackDesk:
             max_tenant_calls=_MAX_TENANT_CALLS,
         )
 
-    async def accept(self, caller: Caller, body: FeedbackRequest, params: Params, *, is_counted: bool = False) -> None:
-        """Save the caller's feedback; `params` are the workspace's. `is_counted`: the quota has this request already.
+    async def accept(self, caller: Caller, body: FeedbackRequest, *, is_counted: bool = False) -> None:
+        """Save the caller's feedback. `is_counted`: the quota has this request already.
 
         Raises:
             RefusalError: 400, a correction that cannot become an example; 404, no such answer of the caller's; 409, the
@@ -52,15 +62,19 @@ class FeedbackDesk:
         """
         answer = await self._find_answer(caller, body)
         given, ticket = to_feedback(answer, caller, body), answer.ticket if answer else None
+        params = self._get_tenant_params(given.tenant)
         _check_correction(given, params)
         tokens = math.ceil(len(given.corrected or "") / _CHARS_PER_TOKEN)
         await self._quotas.admit(given.tenant, tokens, requests=0 if is_counted else 1)
-        max_waiting = params.for_tenant(given.tenant).access.max_waiting_corrections
-        result = await self._pool.run(
-            lambda: save_feedback(self._database, given, counts="once", ticket=ticket, max_waiting=max_waiting),
-            given.tenant,
-        )
-        _require_saved(result, max_waiting)
+        max_waiting = params.access.max_waiting_corrections
+
+        def save() -> SaveResult:
+            result = save_feedback(self._database, given, counts="once", ticket=ticket, max_waiting=max_waiting)
+            if self._pool.has_waiting(given.tenant):
+                time.sleep(_REST_SECONDS)
+            return result
+
+        _require_saved(await self._pool.run(save, given.tenant), max_waiting)
 
     async def _find_answer(self, caller: Caller, body: FeedbackRequest) -> RememberedAnswer | None:
         """Return the answer from this server's memory, else from what all servers have written to the database."""

@@ -50,8 +50,10 @@ class StrictBody(BaseModel):
         """
         if not isinstance(body, dict):
             return body
+        texts = [value for value in body.values() if isinstance(value, str)]
         try:
-            json.dumps(body, ensure_ascii=False).encode()
+            "".join([*body, *texts]).encode()  # a long text as JSON takes fifty times as long
+            json.dumps([one for one in body.values() if not isinstance(one, str)], ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise ValueError("text without lone surrogates") from None
         others = set([key for key in body if key not in cls.model_fields][1:])

@@ -77,7 +77,7 @@ async def feedback(body: FeedbackRequest, caller: CallerDependency, service: Ser
     Feedback on the same choice with the same key replaces the earlier one, until its text is in the training data.
     Only the first on each choice counts for the rollout.
     """
-    await service.feedback_desk.accept(caller, body, service.params, is_counted=is_counted_on_arrival(caller))
+    await service.feedback_desk.accept(caller, body, is_counted=is_counted_on_arrival(caller))
     return FeedbackAnswer(id=body.id)
 
 

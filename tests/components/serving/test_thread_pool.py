@@ -106,3 +106,16 @@ def test_serving_never_uses_the_threads_that_all_work_of_a_process_shares():
     folder = Path(components.serving.__file__).parent
     shared = re.compile(r"to_thread|run_in_executor|run_in_threadpool|run_sync")
     assert [path.name for path in folder.rglob("*.py") if shared.search(path.read_text())] == []
+
+
+def test_a_tenant_has_waiting_calls_until_they_have_begun():
+    async def main():
+        pool, gate = FairThreadPool("letters"), Gate()
+        calls = [asyncio.create_task(pool.run(gate.work(name), "alder")) for name in "ab"]
+        await wait_for(lambda: gate.began)
+        assert (pool.has_waiting("alder"), pool.has_waiting("birch")) == (True, False)
+        gate.open.set()
+        await asyncio.gather(*calls)
+        assert not pool.has_waiting("alder")
+
+    asyncio.run(main())

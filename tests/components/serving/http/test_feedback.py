@@ -181,7 +181,7 @@ def test_a_tenants_feedback_leaves_threads_to_the_others(ask, tmp_path):
         await asyncio.sleep(0.05)
         pool = service.feedback_desk._pool
         async with asyncio.timeout(60):
-            while pool._running["alder"] < 2:
+            while not pool._running["alder"]:
                 await asyncio.sleep(0.01)
             birch = asyncio.create_task(client.post("/v1/feedback", json={"id": other, "rating": 0}))
             while not pool._running["birch"]:
@@ -191,4 +191,4 @@ def test_a_tenants_feedback_leaves_threads_to_the_others(ask, tmp_path):
         connection.close()
         return running, [(await post).status_code for post in (*posts, birch)]
 
-    assert ask(talk) == (2, [200] * 9)
+    assert ask(talk) == (1, [200] * 9)
