@@ -5,7 +5,6 @@ What a worker made before and is damaged is ignored, and made again. What the pa
 
 import tempfile
 from pathlib import Path
-from threading import Lock
 
 from components.data.remote_version import RemoteVersion
 from components.errors import DamagedError, WorkersError
@@ -22,16 +21,11 @@ from components.stages.train import STATE_FOLDER
 from components.stages.workspace import Workspace
 from components.storage.exchange import Exchange, ExchangeFolder
 
-_FETCHING_SHARED = Lock()
-"""Several tenants may build on one prefix, whose files are written once at a time."""
-
 
 def restore_tenant(
     workspace: Workspace, version: RemoteVersion, exchange: Exchange, request: ShardRequest, tenant: str
 ) -> bool:
     """Fetch a tenant's data, and its files into out/; return whether its training has ended before, here or elsewhere.
-
-    Several threads may call it for different tenants.
 
     Raises:
         DataError, WorkspaceError: the data are not to be had.
@@ -42,9 +36,8 @@ def restore_tenant(
     version.fetch_tenant(tenant)
     folder.fetch(INPUT_SET, out)
     if tenant in request.shared:
-        with _FETCHING_SHARED:
-            version.fetch_tenant(request.shared[tenant].tenant)
-            _fetch_shared(exchange, request.shared[tenant], out, tenant)
+        version.fetch_tenant(request.shared[tenant].tenant)
+        _fetch_shared(exchange, request.shared[tenant], out, tenant)
     _try_fetch(folder, make_evaluated_set(request, tenant), out, tenant)
     if tenant not in request.reasons:
         return True

@@ -27,7 +27,7 @@ from components.stages.workspace import Workspace
 from components.storage.exchange import Exchange
 
 _THREADS = 8
-"""That fetch tenants' files: each of a dozen small objects waits for the store's answer."""
+"""That fetch tenants' data: each of their small files waits for the remote's answer."""
 
 
 class ShardRun:
@@ -62,20 +62,17 @@ class ShardRun:
         """Return the tenants that need no training any more, and the outcomes of those whose files are not usable."""
         dvc = self._request.dvc
         version = RemoteVersion(self._workspace.root, DvcRemote(dvc.remote, dvc.options))
+        tenants = list(self._request.fingerprints)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            fetches = [threads.submit(copy_context().run, version.fetch_tenant, tenant) for tenant in tenants]
         trained, failures = set[str](), list[TenantOutcome]()
-
-        def restore(tenant: str) -> None:
+        for tenant, fetch in zip(tenants, fetches, strict=True):
             with catch_failure(tenant, "train", failures):
                 self._hooks.check_stop(tenant)
+                fetch.result()
                 if restore_tenant(self._workspace, version, self._exchange, self._request, tenant):
                     trained.add(tenant)
-
-        with ThreadPoolExecutor(_THREADS) as threads:
-            running = [threads.submit(copy_context().run, restore, tenant) for tenant in self._request.fingerprints]
-        for one in running:
-            one.result()
-        order = list(self._request.fingerprints)
-        return trained, sorted(failures, key=lambda outcome: order.index(outcome.tenant))
+        return trained, failures
 
     def _train(self, trained_before: set[str], failed: set[str]) -> list[TenantOutcome]:
         self._heartbeats.set_activity("training")

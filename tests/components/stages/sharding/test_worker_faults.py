@@ -157,7 +157,7 @@ def test_another_code_another_base_and_a_remote_that_is_not_here_are_refused(mak
         check_base(parent.workspace, facts)
 
 
-def test_the_files_of_several_tenants_are_fetched_at_once(make_parent, tmp_path, monkeypatch):
+def test_the_data_of_several_tenants_are_fetched_at_once(make_parent, tmp_path, monkeypatch):
     parent, meeting, fetched, fetch = make_parent(*TENANTS), Barrier(len(TENANTS)), [], RemoteVersion.fetch_tenant
     parent.send()
 

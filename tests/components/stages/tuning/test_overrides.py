@@ -64,7 +64,9 @@ def test_an_override_that_the_former_tune_wrote_into_params_stays_and_loses_to_t
     assert params.read_text().endswith(FORMER)
 
 
-@pytest.mark.parametrize("text", ["no", "1e5", "two: words # here", 'quoted "so"', " so ", "Grüße 你好", "a\nb", "x " * 90])
+@pytest.mark.parametrize(
+    "text", ["no", "1e5", "two: words # here", 'quoted "so"', " so ", "Grüße 你好", "a\nb", "x " * 90]
+)
 def test_every_text_is_read_back_as_it_was(workspace, text):
     write(workspace, {"init_text": text})
     assert read_train(workspace).init_text == text
