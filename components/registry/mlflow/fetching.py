@@ -100,17 +100,15 @@ def download_files(source: str, names: Sequence[str], folder: Path, tracking_uri
     place = folder / FILES_FOLDER
     place.mkdir()
     with _convert_store_errors(source, wanted):
-        if _try_without_listing(get_artifact_repository(source, tracking_uri=tracking_uri), names, place):
+        repository = get_artifact_repository(source, tracking_uri=tracking_uri)
+        if _try_without_listing(repository, names, place):
             return place
-
-    def list_names(uri: str, path: str | None = None) -> set[str]:
-        repository = get_artifact_repository(uri, tracking_uri=tracking_uri)
-        return {info.path.rsplit("/", 1)[-1] for info in repository.list_artifacts(path)}
-
-    with _convert_store_errors(source, wanted):
-        missing = sorted(set(names) - list_names(source, FILES_FOLDER))
+        present = {info.path.rsplit("/", 1)[-1] for info in repository.list_artifacts(FILES_FOLDER)}
+        missing = sorted(set(names) - present)
         root = source.rsplit("/", _LEVELS_TO_EXPERIMENT)[0]
-        is_lost = len(missing) == len(names) and not list_names(root)
+        is_lost = (
+            len(missing) == len(names) and not get_artifact_repository(root, tracking_uri=tracking_uri).list_artifacts()
+        )
     if is_lost:
         raise RegistryError(wanted, f"an empty artifact store at {root}", _STORE_FIX)
     if missing:
