@@ -63,15 +63,16 @@ class ShardRun:
         dvc = self._request.dvc
         version = RemoteVersion(self._workspace.root, DvcRemote(dvc.remote, dvc.options))
         tenants = list(self._request.fingerprints)
+        trained, failures = set[str](), list[TenantOutcome]()
         with ThreadPoolExecutor(_THREADS) as threads:
             fetches = [threads.submit(copy_context().run, version.fetch_tenant, tenant) for tenant in tenants]
-        trained, failures = set[str](), list[TenantOutcome]()
-        for tenant, fetch in zip(tenants, fetches, strict=True):
-            with catch_failure(tenant, "train", failures):
-                self._hooks.check_stop(tenant)
-                fetch.result()
-                if restore_tenant(self._workspace, version, self._exchange, self._request, tenant):
-                    trained.add(tenant)
+            for tenant, fetch in zip(tenants, fetches, strict=True):
+                with catch_failure(tenant, "train", failures):
+                    self._hooks.check_stop(tenant)
+                    fetch.result()
+                    if restore_tenant(self._workspace, version, self._exchange, self._request, tenant):
+                        trained.add(tenant)
+            threads.shutdown(cancel_futures=True)  # after a stop
         return trained, failures
 
     def _train(self, trained_before: set[str], failed: set[str]) -> list[TenantOutcome]:
