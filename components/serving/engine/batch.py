@@ -101,7 +101,7 @@ class DecoderBatch:
         scheduled: dict[EngineSequence, list[_ScheduledBranch]] = {}
         for one in self._schedule():
             scheduled.setdefault(one.sequence, []).append(one)
-        out_of_memory: dict[EngineSequence, Exception] = {}
+        out_of_memory: dict[EngineSequence, PrefixFleetError] = {}
         results = self._step_with_bisection(list(scheduled.values()), out_of_memory)
         if out_of_memory and self.kv_cache.compact():
             _log.warning("out of memory: free blocks of the KV cache were released")
@@ -110,14 +110,14 @@ class DecoderBatch:
             _log.warning("out of memory: steps read about %d tokens from now on", self.step_tokens)
         elif out_of_memory:
             largest = max(out_of_memory, key=self._count_columns)
-            results.append((largest, to_step_error(out_of_memory[largest])))
+            results.append((largest, out_of_memory[largest]))
         return results
 
     def _count_columns(self, sequence: EngineSequence) -> int:
         return sum(self.kv_cache.cached_columns[branch.cache_index] for branch in sequence.branches)
 
     def _step_with_bisection(
-        self, scheduled: Sequence[Sequence[_ScheduledBranch]], out_of_memory: dict[EngineSequence, Exception]
+        self, scheduled: Sequence[Sequence[_ScheduledBranch]], out_of_memory: dict[EngineSequence, PrefixFleetError]
     ) -> list[tuple[EngineSequence, StepResult]]:
         """Return the results of these sequences; those that run out of memory alone go into `out_of_memory`."""
         try:
@@ -126,7 +126,8 @@ class DecoderBatch:
             if len(scheduled) == 1:
                 sequence = scheduled[0][0].sequence
                 if is_out_of_memory(problem):
-                    out_of_memory[sequence] = problem
+                    # Not `problem` itself: its traceback would keep tensors of this step until the next garbage collection.
+                    out_of_memory[sequence] = to_step_error(problem)
                     return []
                 return [(sequence, to_step_error(problem))]
         half = len(scheduled) // 2
