@@ -126,7 +126,7 @@ class DecoderBatch:
             if len(scheduled) == 1:
                 sequence = scheduled[0][0].sequence
                 if is_out_of_memory(problem):
-                    # Not `problem` itself: its traceback would keep tensors of this step until the next garbage collection.
+                    # Not `problem`: its traceback would keep tensors of this step until garbage is collected.
                     out_of_memory[sequence] = to_step_error(problem)
                     return []
                 return [(sequence, to_step_error(problem))]

@@ -98,21 +98,21 @@ class DistributedPassRunner(PassRunner):
             worker.receive()
         with self._translate_exchange_errors():
             broadcast_values(deltas)
-        problem: RuntimeError | MemoryError | None = None
+        out_of_memory: str | None = None
         sums = LossSums.make_zeros(deltas.tenant_count, deltas.base.device)
         try:
             sums = run_local_passes(deltas, mine, tokens, train=train)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            problem = error
+            out_of_memory = str(error)  # not the error: its traceback would keep tensors of this step
         results: list[StepResult] = [worker.receive() for worker in self.workers]
-        if problem is None and any(result.out_of_memory for result in results):
-            problem = torch.OutOfMemoryError("out of memory in a worker process")
+        if out_of_memory is None and any(result.out_of_memory for result in results):
+            out_of_memory = "out of memory in a worker process"
         for worker in self.workers:
-            worker.send(train and problem is None)
-        if problem is not None:
-            raise problem
+            worker.send(train and out_of_memory is None)
+        if out_of_memory is not None:
+            raise torch.OutOfMemoryError(out_of_memory)
         if train:
             with self._translate_exchange_errors():
                 sum_gradients(deltas)
