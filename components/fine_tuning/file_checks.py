@@ -5,7 +5,7 @@ Every line must be a valid example; the first that is not is named. Knows no fol
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,13 @@ _FORM = 'a line {"messages": [...]}, {"prompt": str, "completion": str} or {"sou
 _FIELDS = Fields.parse("source", "references", "", "messages")
 
 
-def read_examples(path: Path, name: str, limits: DataConfig, rest: Callable[[], None] = lambda: None) -> list[Example]:
-    """Return the examples of a file; `name` is what errors call it, and `rest` is called after each line.
+def read_examples(path: Path, name: str, limits: DataConfig) -> list[Example]:
+    """Return the examples of a file; see `iterate_examples`."""
+    return list(iterate_examples(path, name, limits))
+
+
+def iterate_examples(path: Path, name: str, limits: DataConfig) -> Iterator[Example]:
+    """Yield the examples of a file; `name` is what errors call it.
 
     Raises:
         DataError: it is no file of JSON lines in UTF-8, it has no line, or a line is no valid example.
@@ -34,13 +39,11 @@ def read_examples(path: Path, name: str, limits: DataConfig, rest: Callable[[], 
         content = path.read_bytes()
     if problem := find_whole_file_problem(name, content):
         raise problem
-    examples = []
+    number = 0
     for number, line in split_numbered_lines(content):
-        examples.append(_read_line(line, name, number, limits))
-        rest()
-    if not examples:
+        yield _read_line(line, name, number, limits)
+    if not number:
         raise DataError("a file with one example a line", f"no line in {name}", "add examples")
-    return examples
 
 
 def _read_line(line: bytes, name: str, number: int, limits: DataConfig) -> Example:

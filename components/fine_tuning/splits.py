@@ -11,6 +11,7 @@ from components.errors import DataError
 
 MIN_INPUTS = 10
 """Different inputs that a training file must have, as OpenAI's API asks for as many examples."""
+_MIN_VALIDATION_INPUTS = 2
 
 
 def divide(
@@ -21,17 +22,26 @@ def divide(
     Raises:
         DataError: there are too few different inputs.
     """
-    inputs = len({example.source for example in training})
-    if inputs < MIN_INPUTS:
-        wanted = f"a training file with at least {MIN_INPUTS} different inputs"
-        raise DataError(wanted, str(inputs), "add examples")
+    require_inputs(_count_inputs(training), None if validation is None else _count_inputs(validation))
     if validation is not None:
-        if len({example.source for example in validation}) < 2:
-            raise DataError("a validation file with at least 2 different inputs", "fewer", "add examples")
         return {"train": list(training), **_deal(validation, ["validation", "test"])}
     if has_data:
         return {"train": list(training)}
     return _deal(training, ["train"] * 8 + ["validation", "test"])
+
+
+def require_inputs(training: int, validation: int | None) -> None:
+    """Raise DataError if a file has too few different inputs; `validation`: None if there is no such file."""
+    if training < MIN_INPUTS:
+        wanted = f"a training file with at least {MIN_INPUTS} different inputs"
+        raise DataError(wanted, str(training), "add examples")
+    if validation is not None and validation < _MIN_VALIDATION_INPUTS:
+        wanted = f"a validation file with at least {_MIN_VALIDATION_INPUTS} different inputs"
+        raise DataError(wanted, str(validation), "add examples")
+
+
+def _count_inputs(examples: Sequence[Example]) -> int:
+    return len({example.source for example in examples})
 
 
 def _deal(examples: Sequence[Example], turns: Sequence[str]) -> dict[str, list[Example]]:

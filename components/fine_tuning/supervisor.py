@@ -18,7 +18,7 @@ from typing import Any
 from components.errors import BaseModelError, ConfigError, DataError, WorkspaceError
 from components.fine_tuning import endings
 from components.fine_tuning.estimates import estimate_job
-from components.fine_tuning.job_files import read_job_splits
+from components.fine_tuning.job_files import check_job_files
 from components.fine_tuning.job_process import JobProcess
 from components.fine_tuning.notices import JobNotices
 from components.fine_tuning.preparation import get_job_folder, undo_unless_succeeded
@@ -128,10 +128,8 @@ class JobSupervisor:
 
     def _check_files(self, job: TuningJob) -> None:
         workspace = self._workspace
-        has_data = (workspace.data / job.tenant).is_dir()
         try:
-            splits = read_job_splits(self._database, self._uploads, workspace.params.data, job, has_data=has_data)
-            if any(example.chat is not None for split in splits.values() for example in split):
+            if check_job_files(self._database, self._uploads, workspace.params.data, job):
                 require_chat_template(workspace.base_config)
         except (BaseModelError, DataError) as problem:
             error = {"error_code": endings.INVALID_FILES, "error_message": str(problem)}

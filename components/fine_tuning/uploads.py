@@ -13,7 +13,7 @@ from pathlib import Path
 
 from components.config import DataConfig
 from components.errors import DataError
-from components.fine_tuning.file_checks import read_examples
+from components.fine_tuning.file_process import check_file
 from components.rollout.store.uploaded_files import UploadedFile, add_file, count_files, remove_file
 from components.storage.atomic_files import convert_disk_errors
 from components.storage.database import Database
@@ -22,20 +22,6 @@ FOLDER = "uploads"
 _ADMIN_FOLDER = "_admin"  # no tenant id
 _SUFFIX = ".jsonl"
 _MAX_NAME_CHARS = 255
-_WORK_SECONDS, _REST_SECONDS = 0.002, 0.004
-"""A thread that checks a file rests so often: it leaves the interpreter to the answers of the server."""
-
-
-def _make_rests() -> Callable[[], None]:
-    began_s = time.monotonic()
-
-    def rest() -> None:
-        nonlocal began_s
-        if time.monotonic() - began_s > _WORK_SECONDS:
-            time.sleep(_REST_SECONDS)
-            began_s = time.monotonic()
-
-    return rest
 
 
 class Uploads:
@@ -80,7 +66,7 @@ class Uploads:
             WorkspaceError: the disk or the database refuses.
         """
         check_name(name)
-        examples = len(read_examples(temporary, name, self._limits, _make_rests()))
+        examples = check_file(temporary, name, self._limits).examples
         file = UploadedFile(
             id=f"file-{secrets.token_hex(12)}",
             tenant=owner,

@@ -34,7 +34,10 @@ def test_a_validation_file_is_halved():
 
 @pytest.mark.parametrize(
     ("training", "validation", "words"),
-    [(examples(9, each=2), None, "at least 10 different inputs; got 9"), (examples(10), examples(1, each=4), "fewer")],
+    [
+        (examples(9, each=2), None, "at least 10 different"),
+        (examples(10), examples(1, each=4), "at least 2 different"),
+    ],
 )
 def test_too_few_inputs_are_refused(training, validation, words):
     with pytest.raises(DataError, match=words):
