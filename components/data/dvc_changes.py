@@ -31,9 +31,9 @@ _Entries = dict[str, str]
 
 
 def add_changes(workspace: Path, folder: str, tenants: Collection[str]) -> bool:
-    """Add `folder`, a copy of data/ in which only these tenants' folders differ; write `<folder>.dvc`.
+    """Add the version that data/ will be with these tenants' folders taken from `folder`; write `<folder>.dvc`.
 
-    data/ must be the version in data.dvc.
+    A tenant without a folder there has no data in the new version. data/ must be the version in data.dvc.
 
     Returns:
         Whether it was done; False: use `dvc.add`.

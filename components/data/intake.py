@@ -125,21 +125,22 @@ def _create_merged_version(workspace: Path, changed: dict[str, dict[str, bytes]]
 
 @contextmanager
 def create_version(workspace: Path, tenants: Collection[str], *, push: bool) -> Iterator[Path]:
-    """Yield a copy of data/ to change; it becomes the new version at the end, or is discarded if anything fails.
+    """Yield a folder with copies of these tenants' folders to change; they become the new version at the end.
 
-    data/ must be the version in data.dvc; only the folders of `tenants` may change.
+    If anything fails, they are discarded. data/ must be the version in data.dvc.
     """
     try:
-        staged = swap.stage_copy(workspace)
+        staged = swap.stage_tenants(workspace, tenants)
         yield staged
         if not dvc_changes.add_changes(workspace, swap.STAGED_FOLDER, tenants):
+            swap.stage_others(workspace, tenants)
             _add_staged(workspace)
         if push and not dvc_changes.push_changes(workspace, swap.STAGED_POINTER):
             dvc.push(workspace, swap.STAGED_POINTER)
     except BaseException:
         swap.recover_swap(workspace)
         raise
-    swap.swap_in_staged(workspace)
+    swap.swap_in_staged(workspace, tenants)
 
 
 def _add_staged(workspace: Path) -> None:

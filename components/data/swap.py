@@ -1,17 +1,20 @@
-"""Replaces data/ and data.dvc together: a kill at any point leaves either the whole old version or the whole new one.
+"""Replaces tenants' folders in data/ and data.dvc together: after any kill, `recover_swap` leaves one whole version.
 
-    data.tmp            the new data/, built and added to DVC beside the old one
-    data.tmp.dvc        the .dvc file that DVC wrote for data.tmp
-    data.dvc.next.tmp   the new data.dvc; its existence commits the swap
-    data.old.tmp        the old data/ while the folders are renamed
+    data.tmp            the new folders of the tenants that change, added to DVC beside the old ones; a tenant without
+                        data has none, or an empty one once the swap is committed
+    data.tmp.dvc        the .dvc file of the new version
+    data.dvc.new.tmp    the new data.dvc; its existence commits the swap
+    data.old.tmp        the tenants' old folders while they are renamed
 
-Without data.dvc.next.tmp, `recover_swap` removes the other files and the old version stays; with it, `recover_swap`
-completes the swap. If data/ is a symbolic link, the folder that it names is replaced, on its own file system: the new
-folder is copied beside it before the swap is committed, and the link stays. Does not know drops or examples.
+Without data.dvc.new.tmp, `recover_swap` removes the other files and the old version stays; with it, `recover_swap`
+completes the swap. The other tenants' files are not touched, so their digests stay known. If data/ is a symbolic link,
+the folders are replaced in the folder that it names, on its own file system: the new ones are copied beside it before
+the swap is committed, and the link stays. Does not know drops or examples.
 """
 
 import os
 import shutil
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +35,9 @@ from components.storage.mounts import find_mount_point
 DATA_FOLDER = "data"
 STAGED_FOLDER = "data.tmp"
 STAGED_POINTER = "data.tmp.dvc"
-_NEXT_POINTER = "data.dvc.next.tmp"
+_NEXT_POINTER = "data.dvc.new.tmp"
+_WHOLE_NEXT_POINTER = "data.dvc.next.tmp"
+"""The commit of releases that replaced data/ as a whole."""
 _OLD_FOLDER = "data.old.tmp"
 
 
@@ -43,14 +48,14 @@ class _Places:
     data: Path
     """data/, or the folder that the link data/ names."""
     next: Path
-    """The new data: data.tmp, or its copy beside the link's folder."""
+    """The new folders: data.tmp, or its copy beside the link's folder."""
     old: Path
     partial: Path
     """A copy of data.tmp that is not complete yet; only for a link."""
 
 
-def stage_copy(workspace: Path) -> Path:
-    """Make data.tmp/, a copy of data/ by hard links (or copies). Replace its files, never write into them.
+def stage_tenants(workspace: Path, tenants: Collection[str]) -> Path:
+    """Make data.tmp/ with these tenants' folders, by hard links (or copies). Replace files, never write into them.
 
     Raises:
         WorkspaceError: the disk is full, or data/ could not be replaced later. Nothing has changed then.
@@ -60,21 +65,30 @@ def stage_copy(workspace: Path) -> Path:
     _require_replaceable(workspace, places)
     staged = workspace / STAGED_FOLDER
     with convert_disk_errors(f"copy {DATA_FOLDER} to {staged}"):
-        if places.data.exists():
-            shutil.copytree(places.data, staged, copy_function=_link_or_copy)
-        else:
-            staged.mkdir()
+        staged.mkdir()
+        _link_entries((places.data / tenant for tenant in tenants), staged)
     return staged
 
 
-def swap_in_staged(workspace: Path) -> None:
-    """Replace data/ by the staged folder and data.dvc by its version.
+def stage_others(workspace: Path, tenants: Collection[str]) -> None:
+    """Make data.tmp/ whole: add all that data/ has beside these tenants' folders. Raises WorkspaceError."""
+    data, staged = _find_places(workspace).data, workspace / STAGED_FOLDER
+    if data.exists():
+        with convert_disk_errors(f"copy {DATA_FOLDER} to {staged}"):
+            _link_entries((entry for entry in data.iterdir() if entry.name not in tenants), staged)
+
+
+def swap_in_staged(workspace: Path, tenants: Collection[str]) -> None:
+    """Replace these tenants' folders, and what else was staged, by the staged ones, and data.dvc by their version.
 
     Raises:
         WorkspaceError: a file or folder cannot be written or renamed; the next `recover_swap` completes or undoes it.
 
     """
     places, staged = _find_places(workspace), workspace / STAGED_FOLDER
+    with convert_disk_errors(f"write {staged}"):
+        for tenant in tenants:
+            (staged / tenant).mkdir(exist_ok=True)
     if places.next != staged:
         with convert_disk_errors(f"copy {staged} to {places.next}"):
             _copy_whole(staged, places)
@@ -93,6 +107,7 @@ def recover_swap(workspace: Path) -> None:
     with convert_disk_errors(f"finish the swap of {workspace / DATA_FOLDER}"):
         _restore_link(workspace)
         places = _find_places(workspace)
+        _adopt_whole_swap(workspace, places)
         if (workspace / _NEXT_POINTER).exists():
             _finish_swap(workspace, places)
         elif places.old.exists() and not places.data.exists():
@@ -146,7 +161,8 @@ def _restore_link(workspace: Path) -> None:
     places = _find_linked_places(link)
     if data.is_dir() and not data.is_symlink() and places.data.parent.is_dir():
         _copy_whole(data, places)
-        _rename_next(workspace, places)
+        _move_away(places)
+        _rename_entries(workspace, places)
         remove_tree(staged)
         data.rename(staged)
     if os.path.lexists(data):
@@ -155,32 +171,70 @@ def _restore_link(workspace: Path) -> None:
         link.rename(data)
 
 
+def _adopt_whole_swap(workspace: Path, places: _Places) -> None:
+    """Let a swap that an earlier release has committed be completed: all of data/ is old then."""
+    commit = workspace / _WHOLE_NEXT_POINTER
+    if commit.exists():
+        if places.next.exists() or (workspace / STAGED_FOLDER).exists():
+            _move_away(places)
+        commit.replace(workspace / _NEXT_POINTER)
+
+
+def _move_away(places: _Places) -> None:
+    if places.data.exists():
+        remove_tree(places.old)
+        places.data.rename(places.old)
+
+
 def _finish_swap(workspace: Path, places: _Places) -> None:
     staged = workspace / STAGED_FOLDER
     if not places.next.exists() and staged.exists():
         _copy_whole(staged, places)  # again after a kill between the renames and the new data.dvc
     if places.next.exists():
-        _rename_next(workspace, places)
+        _rename_entries(workspace, places)
     (workspace / _NEXT_POINTER).replace(workspace / POINTER_FILE)
     sync_folder(workspace)
 
 
-def _rename_next(workspace: Path, places: _Places) -> None:
-    """Put the new data in place. If the old cannot be renamed, undo the commit: the old version stays."""
-    if places.data.exists():
-        remove_tree(places.old)
+def _rename_entries(workspace: Path, places: _Places) -> None:
+    """Put the new folders in place. If an old one cannot be renamed, undo the commit: the old version stays."""
+    for folder in (places.data, places.old):
+        folder.mkdir(exist_ok=True)
+    begun: list[str] = []
+    for entry in sorted(places.next.iterdir()):
+        present = places.data / entry.name
         try:
-            places.data.rename(places.old)
+            if os.path.lexists(present):
+                remove_tree(places.old / entry.name)
+                present.rename(places.old / entry.name)
+            begun.append(entry.name)
+            if entry.is_dir() and not any(entry.iterdir()):
+                entry.rmdir()
+            else:
+                entry.rename(present)
         except OSError as problem:
+            _undo_renames(places, begun)
             (workspace / _NEXT_POINTER).unlink(missing_ok=True)
-            fix = f"correct the permissions of {places.data.parent}, or make data a symbolic link to a folder of a disk"
-            raise WorkspaceError(_describe_wanted(places), f"{problem.strerror} on renaming it", fix) from problem
-    places.next.rename(places.data)
-    sync_folder(places.data.parent)
+            fix = f"correct the permissions of {places.data}, or make data a symbolic link to a folder of a disk"
+            raise WorkspaceError(
+                _describe_wanted(places), f"{problem.strerror} on renaming {present}", fix
+            ) from problem
+    places.next.rmdir()
+    for folder in (places.data, places.data.parent):
+        sync_folder(folder)
+
+
+def _undo_renames(places: _Places, names: Iterable[str]) -> None:
+    for name in names:
+        new, present, old = places.next / name, places.data / name, places.old / name
+        if not new.exists() and present.exists():
+            present.rename(new)
+        if old.exists():
+            old.rename(present)
 
 
 def _describe_wanted(places: _Places) -> str:
-    return f"a folder {places.data} that can be replaced as a whole"
+    return f"folders in {places.data} that can be replaced"
 
 
 def _copy_whole(folder: Path, places: _Places) -> None:
@@ -198,6 +252,14 @@ def _format_next_pointer(workspace: Path) -> bytes:
         old = read_pointer_output(workspace / POINTER_FILE)
         values = yaml.safe_load((workspace / POINTER_FILE).read_text(encoding="utf-8")) | {"outs": [old | output]}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
+
+
+def _link_entries(entries: Iterable[Path], target: Path) -> None:
+    for entry in entries:
+        if entry.is_dir():
+            shutil.copytree(entry, target / entry.name, copy_function=_link_or_copy)
+        elif entry.exists():
+            _link_or_copy(str(entry), str(target / entry.name))
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
@@ -19,7 +20,11 @@ def read_tree(folder: Path) -> dict[str, bytes]:
 
 def compute_digest(folder: Path) -> str:
     """Return the digest that stands for DVC's in a pointer."""
-    return hashlib.md5(repr(sorted(read_tree(folder).items())).encode()).hexdigest()
+    return _compute_digest(read_tree(folder))
+
+
+def _compute_digest(tree: dict[str, bytes]) -> str:
+    return hashlib.md5(repr(sorted(tree.items())).encode()).hexdigest()
 
 
 def read_version(workspace: Path) -> str:
@@ -28,9 +33,22 @@ def read_version(workspace: Path) -> str:
 
 
 def fake_add(workspace: Path, target: str) -> None:
-    pointer = {"outs": [{"md5": compute_digest(workspace / target), "path": target}]}
-    (workspace / f"{target}.dvc").write_text(yaml.safe_dump(pointer))
+    _write_pointer(workspace, target, compute_digest(workspace / target))
     (workspace / ".gitignore").write_text("/data\n/data.tmp\n")
+
+
+def fake_add_changes(workspace: Path, target: str, tenants: Collection[str]) -> bool:
+    """As `fake_add`, of a folder that has these tenants' folders alone."""
+    assert {path.name for path in (workspace / target).iterdir()} <= set(tenants)
+    present = read_tree(workspace / "data").items()
+    kept = {name: content for name, content in present if name.partition("/")[0] not in tenants}
+    _write_pointer(workspace, target, _compute_digest(kept | read_tree(workspace / target)))
+    return True
+
+
+def _write_pointer(workspace: Path, target: str, digest: str) -> None:
+    pointer = {"outs": [{"md5": digest, "path": target}]}
+    (workspace / f"{target}.dvc").write_text(yaml.safe_dump(pointer))
 
 
 def fake_push(workspace: Path, target: str) -> None:

@@ -10,6 +10,7 @@ from components.data import dvc
 from components.data.digests import read_dataset_version, read_pointer_output
 from components.data.dvc_changes import add_changes, push_changes
 from components.data.intake import create_version
+from components.data.swap import stage_others, stage_tenants
 
 STAGED, POINTER = "data.tmp", "data.tmp.dvc"
 
@@ -24,9 +25,18 @@ def write(workspace: Path, folder: str, **texts: str) -> None:
             path.write_text(text)
 
 
-def stage(workspace: Path, **texts: str) -> None:
-    shutil.copytree(workspace / "data", workspace / STAGED, dirs_exist_ok=True)
+def stage(workspace: Path, **texts: str) -> list[str]:
+    """Stage the folders of the tenants whose files these are, and write them there; return the tenants."""
+    tenants = sorted({name.partition("__")[0] for name in texts})
+    stage_tenants(workspace, tenants)
     write(workspace, STAGED, **texts)
+    return tenants
+
+
+def add_all(workspace: Path, tenants: list[str]) -> None:
+    """Add the new version as DVC's command does, from a folder with all files."""
+    stage_others(workspace, tenants)
+    dvc.add(workspace, STAGED)
 
 
 def list_remote(workspace: Path) -> set[str]:
@@ -62,12 +72,11 @@ def versioned(_versioned: Path, tmp_path: Path) -> Path:
     ],
 )
 def test_the_version_is_that_of_dvc_add(versioned: Path, texts: dict[str, str]) -> None:
-    stage(versioned, **texts)
-    tenants = {name.partition("__")[0] for name in texts}
+    tenants = stage(versioned, **texts)
     assert add_changes(versioned, STAGED, tenants)
     made = read_pointer_output(versioned / POINTER)
     (versioned / POINTER).unlink()
-    dvc.add(versioned, STAGED)
+    add_all(versioned, tenants)
     assert made == read_pointer_output(versioned / POINTER)
 
 
@@ -76,7 +85,7 @@ def test_a_file_that_dvc_ignores_is_no_part_of_the_version(versioned: Path) -> N
     stage(versioned, **{"a__train": "new", "a__train.bak": "old"})
     assert add_changes(versioned, STAGED, ["a"])
     made = read_pointer_output(versioned / POINTER)
-    dvc.add(versioned, STAGED)
+    add_all(versioned, ["a"])
     assert made == read_pointer_output(versioned / POINTER)
 
 

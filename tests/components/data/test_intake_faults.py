@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_dvc import read_tree, read_version
+from fake_dvc import fake_add, fake_add_changes, read_tree, read_version
 
 from components.config import DataConfig
-from components.data import dvc, swap
+from components.data import dvc, dvc_changes, swap
 from components.data.drops import list_pending
 from components.data.intake import take_drops
+from components.data.schema import Example, write_split
 from components.errors import WorkspaceError
 
 LIMITS = DataConfig(max_rejects=0.5)
@@ -23,16 +24,18 @@ import os, signal, sys
 from pathlib import Path
 
 from components.config import DataConfig
-from components.data import dvc
+from components.data import dvc, dvc_changes
 from components.data.intake import take_drops
-from fake_dvc import fake_add, fake_is_clean, fake_push
+from fake_dvc import fake_add, fake_add_changes, fake_is_clean, fake_push
 
 os.fsync = lambda _: None  # a killed process loses nothing without it, and it takes long
 dvc.add, dvc.push, dvc.is_clean = fake_add, fake_push, fake_is_clean
 
 
-def run(workspace, at):
+def run(workspace, at, adds):
     seen = 0
+    if adds == "changes":
+        dvc_changes.add_changes = fake_add_changes
 
     def hook(event, arguments):
         nonlocal seen
@@ -60,10 +63,16 @@ def copy_workspace(start: Path, name: str, link: Path | None) -> Path:
     return workspace
 
 
+@pytest.mark.parametrize("adds", ["changes", "all"])
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_kill_at_any_point_leaves_one_whole_version_and_loses_no_drop(
-    fake_workspace: Path, start_forks: Any, linked: bool
+    fake_workspace: Path, start_forks: Any, monkeypatch: pytest.MonkeyPatch, linked: bool, adds: str
 ) -> None:
+    write_split(fake_workspace / "data" / "c" / "train.jsonl", [Example("unchanged", ("x",))])
+    fake_add(fake_workspace, "data")
+    (fake_workspace / ".gitignore").write_text("/data\n")
+    if adds == "changes":
+        monkeypatch.setattr(dvc_changes, "add_changes", fake_add_changes)
     disk = fake_workspace.with_name("disk") if linked else None
     done = copy_workspace(fake_workspace, "done", None)
     assert take_drops(done, LIMITS).changed == ["a", "b"]
@@ -72,13 +81,13 @@ def test_a_kill_at_any_point_leaves_one_whole_version_and_loses_no_drop(
         read_version(done): read_tree(done / "data"),
     }
     fork, killed, outcomes = start_forks(KILLED), 0, set()
-    for at in range(1, 500, 3 if linked else 1):
+    for at in range(1, 500, {"changes": 1, "all": 3}[adds] * (3 if linked else 1)):
         workspace = copy_workspace(fake_workspace, f"killed-{at}", disk)
-        if (status := fork(str(workspace), str(at))()) == 0:
+        if (status := fork(str(workspace), str(at), adds)()) == 0:
             break
         assert status == -signal.SIGKILL
         killed += 1
-        if not (workspace / "data.dvc.next.tmp").exists():
+        if not (workspace / "data.dvc.new.tmp").exists():
             assert read_tree(workspace / "data") == data_by_version[read_version(workspace)]
         swap.recover_swap(workspace)
         recovered = read_version(workspace)
@@ -95,7 +104,7 @@ def test_a_kill_at_any_point_leaves_one_whole_version_and_loses_no_drop(
             (workspace / "data").is_symlink() and [path.name for path in disk.iterdir()] == ["data"]
         )
         shutil.rmtree(workspace)
-    assert killed > (13 if linked else 40)
+    assert killed > 11
     assert outcomes == set(data_by_version)
 
 

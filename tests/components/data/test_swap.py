@@ -9,28 +9,29 @@ from typing import Any
 
 import pytest
 import yaml
-from fake_dvc import compute_digest, fake_add, read_tree, read_version
+from fake_dvc import compute_digest, fake_add, fake_add_changes, read_tree, read_version
 
 from components.config import DataConfig
-from components.data import dvc, swap
+from components.data import dvc, dvc_changes, swap
 from components.data.intake import take_drops
+from components.data.removal import remove_from_dataset
 from components.errors import WorkspaceError
 from components.storage import mounts
 
 LIMITS = DataConfig(max_rejects=0.5)
 
 
-def test_recover_completes_a_swap_whose_rename_failed(fake_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recover_completes_a_swap_that_was_interrupted(fake_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real: Callable[[Path, Path], Path] = Path.rename
     old = read_tree(fake_workspace / "data")
 
     def fail(self: Path, target: Path) -> Path:
-        if self.name == "data.tmp":
-            raise PermissionError(13, "Permission denied")
+        if self.parent.name == "data.tmp" and self.name == "b":
+            raise KeyboardInterrupt
         return real(self, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(WorkspaceError, match="Permission denied"):
+    with pytest.raises(KeyboardInterrupt):
         take_drops(fake_workspace, LIMITS)
     monkeypatch.undo()
     swap.recover_swap(fake_workspace)
@@ -71,8 +72,10 @@ def test_a_link_is_followed_and_stays(fake_workspace: Path) -> None:
 
 
 def leave_half_a_swap(workspace: Path, step: int) -> dict[str, bytes]:
-    """Make what releases before links were followed left behind after `step` of a swap; return the new data."""
-    staged = swap.stage_copy(workspace)
+    """Make what releases that renamed data/ as a whole left behind after `step` of a swap; return the new data."""
+    staged = workspace / "data.tmp"
+    shutil.copytree(workspace / "data", staged)
+    shutil.rmtree(staged / "b")
     (staged / "a" / "train.jsonl").unlink()
     (staged / "a" / "train.jsonl").write_text('{"source": "fresh", "references": ["x"]}\n')
     new = read_tree(staged)
@@ -80,7 +83,8 @@ def leave_half_a_swap(workspace: Path, step: int) -> dict[str, bytes]:
     pointer = yaml.safe_load((workspace / "data.tmp.dvc").read_text())
     pointer["outs"][0]["path"] = "data"
     (workspace / "data.dvc.next.tmp").write_text(yaml.safe_dump(pointer))
-    (workspace / "data").rename(workspace / "data.old.tmp")
+    if step >= 1:
+        (workspace / "data").rename(workspace / "data.old.tmp")
     if step >= 2:
         staged.rename(workspace / "data")
     if step >= 3:
@@ -102,6 +106,36 @@ def test_a_half_swapped_link_of_an_earlier_release_is_restored(fake_workspace: P
     assert take_drops(fake_workspace, LIMITS).changed == ["a", "b"]
 
 
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+def test_a_swap_of_the_whole_folder_by_an_earlier_release_is_completed(fake_workspace: Path, step: int) -> None:
+    new = leave_half_a_swap(fake_workspace, step)
+    swap.recover_swap(fake_workspace)
+    assert read_tree(fake_workspace / "data") == new
+    assert not (fake_workspace / "data" / "b").exists()
+    assert not list(fake_workspace.glob("data.*tmp*"))
+    assert read_version(fake_workspace) == compute_digest(fake_workspace / "data")
+
+
+def test_other_tenants_files_are_not_touched(fake_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dvc_changes, "add_changes", fake_add_changes)
+    before = {path: path.stat() for path in (fake_workspace / "data" / "b").iterdir()}
+    assert take_drops(fake_workspace, LIMITS, ["a"]).changed == ["a"]
+    assert {path: path.stat() for path in before} == before
+    assert read_version(fake_workspace) == compute_digest(fake_workspace / "data")
+
+
+@pytest.mark.parametrize("adds", ["changes", "all"])
+def test_a_tenant_that_is_removed_leaves_no_folder(
+    fake_workspace: Path, monkeypatch: pytest.MonkeyPatch, adds: str
+) -> None:
+    if adds == "changes":
+        monkeypatch.setattr(dvc_changes, "add_changes", fake_add_changes)
+    assert remove_from_dataset(fake_workspace, "a", push=True)
+    assert [path.name for path in (fake_workspace / "data").iterdir()] == ["b"]
+    assert read_version(fake_workspace) == compute_digest(fake_workspace / "data")
+    assert not list(fake_workspace.glob("data.*tmp*"))
+
+
 def test_a_half_swapped_link_to_a_disk_that_is_gone_leaves_the_new_folder(fake_workspace: Path) -> None:
     target = link_data(fake_workspace)
     new = leave_half_a_swap(fake_workspace, 3)
@@ -118,8 +152,8 @@ def test_a_half_swapped_link_to_a_disk_that_is_gone_leaves_the_new_folder(fake_w
         ("tenant mount", "the mount point"),
         ("tenant link", "the symbolic link"),
         ("dangling link", "no such folder"),
-        ("rename", "Device or resource busy on renaming it"),
-        ("other file system", "Invalid cross-device link on renaming it"),
+        ("rename", "Device or resource busy on renaming .*/data/b"),
+        ("other file system", "Invalid cross-device link on renaming .*/data/b"),
     ],
 )
 def test_data_that_cannot_be_replaced_are_refused_before_anything_changes(
@@ -142,7 +176,7 @@ def test_data_that_cannot_be_replaced_are_refused_before_anything_changes(
         real = Path.rename
 
         def rename(self: Path, target: Path) -> Path:
-            if self.name == "data":
+            if self == data / "b" and target.parent.name == "data.old.tmp":
                 code = errno.EBUSY if kind == "rename" else errno.EXDEV
                 raise OSError(code, os.strerror(code))
             return real(self, target)
@@ -151,7 +185,7 @@ def test_data_that_cannot_be_replaced_are_refused_before_anything_changes(
     before = read_tree(fake_workspace)
     with pytest.raises(WorkspaceError, match=got) as raised:
         take_drops(fake_workspace, LIMITS)
-    assert "can be replaced as a whole" in raised.value.wanted
+    assert "that can be replaced" in raised.value.wanted
     after = read_tree(fake_workspace)
     assert {name: after[name] for name in before} == before
     made = set(after) - set(before) - {"quarantine/a/train.jsonl", "pushed"}
