@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 _PER_SECOND = 100.0
+REFUSALS_PER_SECOND, REFUSALS_BURST_SECONDS = 25.0, 4.0
 _MAX_SECONDS = 2.0
 _BURST_SECONDS = 1.0
 _MAX_CALLERS = 10_000
@@ -29,7 +30,8 @@ class AnswerPace:
 
         So many answers as belong to `burst_seconds` are not delayed.
         """
-        self._timer, self._interval_s = timer, 1 / per_second
+        self.per_second = per_second
+        self._timer = timer
         self._burst_s, self._max_s = burst_seconds, max_seconds
         self._due_s: dict[str, float] = {}
         """Caller -> when all of its answers would have been sent at an even pace."""
@@ -43,7 +45,7 @@ class AnswerPace:
     def reserve(self, caller: str) -> float:
         """Count an answer of the caller; returns the seconds until it is due."""
         now_s = self._timer()
-        due_s = max(self._due_s.get(caller, now_s), now_s) + self._interval_s
+        due_s = max(self._due_s.get(caller, now_s), now_s) + 1 / self.per_second
         self._due_s[caller] = min(due_s, now_s + self._burst_s + self._max_s)
         delay_s = self._due_s[caller] - now_s - self._burst_s
         if len(self._due_s) > _MAX_CALLERS:

@@ -5,14 +5,14 @@ Without a bound, one body of 1 MB becomes half a million Python objects. Knows J
 
 import json
 import re
-from itertools import accumulate
 from typing import Any
 
 from components.serving.errors import RefusalError
 
 MAX_DEPTH = 32
 """Lists and objects within each other; a request of the API needs four."""
-_BRACKET = re.compile(r"[\[\]{}]")
+_NO_BRACKETS = re.compile(r"[^\[\]{}]+")
+_TO_LISTS = str.maketrans("{}", "[]")
 
 
 def parse_json(content: bytes, max_values: int) -> Any:
@@ -44,10 +44,20 @@ def _check_structure(text: str, max_values: int) -> None:
     structure = "".join(unescaped.split('"')[::2])
     if max(sum(map(structure.count, "[{,:")) + 1, sum(map(structure.count, "]}"))) > max_values:
         raise _make_size_error(max_values)
-    depth = max(accumulate(1 if bracket in "[{" else -1 for bracket in _BRACKET.findall(structure)), default=0)
-    if depth > MAX_DEPTH:
+    if _is_too_deep(_NO_BRACKETS.sub("", structure)):
         wanted = f"at most {MAX_DEPTH} lists and objects within each other"
-        raise RefusalError(400, wanted, f"{depth} or more", "correct the body", code="invalid_json")
+        raise RefusalError(400, wanted, "more", "correct the body", code="invalid_json")
+
+
+def _is_too_deep(brackets: str) -> bool:
+    """Return whether brackets are nested more than `MAX_DEPTH` deep: each round removes the innermost pairs."""
+    brackets = brackets.translate(_TO_LISTS)
+    for depth in range(MAX_DEPTH + 1):
+        inner = brackets.replace("[]", "")
+        if inner == brackets:
+            return depth + brackets.count("[") > MAX_DEPTH  # what is left is not closed
+        brackets = inner
+    return True
 
 
 def _make_size_error(max_values: int) -> RefusalError:

@@ -14,7 +14,7 @@ from fastapi import Request
 
 from components.logs import add_log_context
 from components.serving.errors import RefusalError, make_error_response, make_unavailable_error
-from components.serving.http.answer_pace import AnswerPace
+from components.serving.http.answer_pace import REFUSALS_BURST_SECONDS, REFUSALS_PER_SECOND, AnswerPace
 from components.serving.http.body_reader import BodyReader, Message, Receive, check_size
 from components.serving.http.connection_table import to_group
 from components.serving.http.file_routes import FILES_PATH
@@ -36,6 +36,9 @@ class AdmissionMiddleware:
     def __init__(self, app: App, service: Service) -> None:
         self._app, self._service = app, service
         self._pace = AnswerPace(time.monotonic)
+        self._refusal_pace = AnswerPace(
+            time.monotonic, per_second=REFUSALS_PER_SECOND, burst_seconds=REFUSALS_BURST_SECONDS
+        )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Refuse the request, or pass it on to the application."""
@@ -55,7 +58,8 @@ class AdmissionMiddleware:
                     if not reader.is_complete and _CLOSE not in message["headers"]:
                         message["headers"] = [*message["headers"], _CLOSE]
                 if message["type"] == "http.response.start" and _is_paced(scope, message["status"]):
-                    await self._pace.wait(_name_caller(scope, message["status"]))
+                    pace = self._refusal_pace if message["status"] >= 400 else self._pace
+                    await pace.wait(_name_caller(scope))
                 await send({**message, "body": b""} if is_head and "body" in message else message)
 
             try:
@@ -98,13 +102,9 @@ def _is_paced(scope: MutableMapping[str, Any], status: int) -> bool:
     return status < 500 and not (status == 200 and scope["path"] in _ANSWER_PATHS)
 
 
-def _name_caller(scope: MutableMapping[str, Any], status: int) -> str:
-    """Return the key's tenant, or else the address: one caller's flood does not delay the others' answers.
-
-    An address's refusals are apart, so that a flood of them does not delay the probes of /healthz.
-    """
+def _name_caller(scope: MutableMapping[str, Any]) -> str:
+    """Return the key's tenant, or else the address: one caller's flood does not delay the others' answers."""
     caller = scope["state"].get("caller")
     if caller is not None and caller.tenant is not None:
         return str(caller.tenant)
-    address = to_group((scope.get("client") or ("",))[0])
-    return f"{address}, refused" if status >= 400 else address
+    return to_group((scope.get("client") or ("",))[0])

@@ -1,13 +1,14 @@
 """What is parsed is what JSON says, and what is refused is refused before objects are built from it."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.serving.errors import RefusalError
-from components.serving.http.json_body import MAX_DEPTH, parse_json
+from components.serving.http.json_body import MAX_DEPTH, _is_too_deep, parse_json
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -60,8 +61,29 @@ def test_nesting_is_limited(pair, depth):
     if depth <= MAX_DEPTH:
         parse_json(content, 10_000)
     else:
-        with pytest.raises(RefusalError, match=f"at most {MAX_DEPTH} lists and objects within each other; got {depth}"):
+        with pytest.raises(RefusalError, match=f"at most {MAX_DEPTH} lists and objects within each other; got more"):
             parse_json(content, 10_000)
+
+
+@given(value=JSON)
+def test_depth_is_counted_in_lists_and_objects_alike(value):
+    def measure(value):
+        inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if inner is None else 1 + max(map(measure, inner), default=0)
+
+    brackets = re.sub(
+        r"[^\[\]{}]", "", re.sub(r'"[^"]*"', "", json.dumps(value).replace("\\\\", "").replace('\\"', ""))
+    )
+    room = MAX_DEPTH - measure(value)
+    assert not _is_too_deep("[" * room + brackets + "]" * room)
+    assert _is_too_deep("{" * (room + 1) + brackets + "}" * (room + 1))
+
+
+@pytest.mark.parametrize("opened", [MAX_DEPTH, MAX_DEPTH + 1, 5_000])
+@pytest.mark.parametrize("end", [b"", b"[]" * 100, b"]" * 3])
+def test_lists_that_are_not_closed_are_refused_without_recursion(opened, end):
+    with pytest.raises(RefusalError, match=r"within each other|a body in JSON"):
+        parse_json(b"[" * opened + end, 10_000)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", '{"a": 1}'.encode("utf-16"), b"\\" * 100, b'{"a" 1}', b"]" * 50])

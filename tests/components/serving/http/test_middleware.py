@@ -59,8 +59,8 @@ def test_a_refused_request_has_a_request_id_and_closes_the_connection(ask):
 def test_all_but_completions_keep_the_pace_of_their_tenant_or_else_of_their_address(ask, monkeypatch):
     paced = []
 
-    async def note(_pace, caller):
-        paced.append(caller)
+    async def note(pace, caller):
+        paced.append((pace.per_second, caller))
 
     async def talk(client, service):
         _, key = service.keys.create("alder")
@@ -72,7 +72,7 @@ def test_all_but_completions_keep_the_pace_of_their_tenant_or_else_of_their_addr
         await client.post("/v1/completions", json={**body, "model": "birch"}, headers=known)
         await client.post("/v1/feedback", json={"id": answer.json()["id"], "rating": 1}, headers=known)
         await client.get("/v1/models/birch", headers=known)
-        assert paced == ["127.0.0.1", "127.0.0.1, refused", "alder", "alder", "alder"]
+        assert paced == [(100, "127.0.0.1"), (25, "127.0.0.1"), (25, "alder"), (100, "alder"), (25, "alder")]
 
     monkeypatch.setattr(AnswerPace, "wait", note)
     ask(talk, is_open=False)
