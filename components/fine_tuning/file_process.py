@@ -23,7 +23,7 @@ from components.storage.atomic_files import convert_disk_errors
 
 _SMALL_BYTES = 20_000
 """A file of at most so many bytes is checked here: that takes less time than one step of the model."""
-_NICENESS = 10
+_NICENESS = 19
 _MAX_SECONDS = 300
 _MIN_BYTES, _BYTES_PER_BYTE = 1 << 29, 50
 """A process may use so much memory, and for each byte of the file so much more."""
