@@ -3,7 +3,8 @@
 While a tenant with few rows is in the batch, so many rows of the others take part that a step takes about half as long
 again as one without them; the oldest come first, the rest wait. A row counts as often as it has branches. How many take
 part is learnt from the time between the starts of steps, which includes the work on their tokens: where more rows cost
-nothing, no row waits. Knows rows and seconds; does not know models or clocks.
+nothing, no row waits. It stays so for a second after the last row of such a tenant, whose next request would otherwise
+wait for a long step. Knows rows and seconds; does not know models or clocks.
 """
 
 from collections import Counter
@@ -19,6 +20,8 @@ _LONGEST = 1.5
 """How long a step with other rows may take, in times of one without."""
 _MEASURE_EVERY = 16
 """One of so many steps leaves the other rows out, to learn how long it takes without them."""
+_LIGHT_SECONDS = 1.0
+"""So long after its last row a tenant with few rows may send its next request."""
 _DECAY = 0.9
 _GROW, _SHRINK = 0.5, 0.95
 """Rows that are added to the room after a step that was short enough; factor of the room after one that was not."""
@@ -34,6 +37,7 @@ class StepShares:
         """How many rows of the tenants with many take part."""
         self._light_s: float | None = None
         """Seconds of a step without them; None: not measured yet."""
+        self._last_light_s: float | None = None
         self._mixed_steps = 0
         self._kind: Literal["light", "mixed", "other"] = "other"
         self._begun_s: float | None = None
@@ -47,19 +51,28 @@ class StepShares:
         for sequence in sequences:
             counts[sequence.tenant] += sequence.branch_count
         light = [sequence for sequence in sequences if counts[sequence.tenant] <= self._light_rows]
-        if not light or len(light) == len(sequences):
-            self._kind = "light" if light else "other"
+        if len(light) == len(sequences):
+            self._kind = "light"
             return sequences
+        if light:
+            self._last_light_s = now_s
+        else:
+            self._kind = "other"
+            is_recent = self._last_light_s is not None and now_s - self._last_light_s <= _LIGHT_SECONDS
+            return self._choose_fitting(sequences) if is_recent else sequences
         self._mixed_steps += 1
         if self._light_s is None or self._mixed_steps % _MEASURE_EVERY == 0:
             self._kind = "light"
             return light
         self._kind = "mixed"
         heavy = [sequence for sequence in sequences if counts[sequence.tenant] > self._light_rows]
-        ends = accumulate(sequence.branch_count for sequence in heavy)
-        fitting = [sequence for sequence, end in zip(heavy, ends, strict=True) if end <= self._room]
-        chosen = {*light, *(fitting or heavy[:1])}
+        chosen = {*light, *self._choose_fitting(heavy)}
         return [sequence for sequence in sequences if sequence in chosen]
+
+    def _choose_fitting(self, heavy: Sequence[EngineSequence]) -> Sequence[EngineSequence]:
+        """Return the oldest rows for which there is room, at least one."""
+        ends = accumulate(sequence.branch_count for sequence in heavy)
+        return [sequence for sequence, end in zip(heavy, ends, strict=True) if end <= self._room] or heavy[:1]
 
     def pause(self) -> None:
         """The batch is empty: the time until the next step is no step's."""

@@ -65,6 +65,20 @@ def test_without_a_tenant_of_few_rows_or_of_many_none_waits() -> None:
         assert Batch(0.0, 0.001, **counts).take_steps(500) == counts
 
 
+def test_steps_stay_short_for_a_second_after_the_last_row_of_a_tenant_with_few() -> None:
+    batch = Batch(0.009, 0.001, flood=56, victim=1)
+    batch.take_steps(600)
+    (victim,) = [row for row in batch.rows if row.tenant == "victim"]
+    batch.rows.remove(victim)
+    left_s = batch._now_s
+    while batch._now_s < left_s + 0.9:
+        assert batch.step()["flood"] < 12
+    batch._now_s = left_s + 1.1
+    assert batch.step()["flood"] == 56
+    batch.rows.append(victim)
+    assert batch.take_steps(200)["flood"] < 6.5
+
+
 def test_the_time_in_which_the_batch_is_empty_is_no_steps() -> None:
     batch = Batch(0.03, 0.0, flood=56, victim=1)
     batch.take_steps(100)
