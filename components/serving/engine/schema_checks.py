@@ -11,6 +11,7 @@ from pathlib import Path
 
 from components.errors import ConfigError
 from components.serving.engine.number_bounds import find_unsafe_bounds
+from components.serving.interface import BusyError
 from components.serving.thread_pool import FairThreadPool
 
 MAX_SCHEMA_CHARS = 50_000
@@ -40,7 +41,7 @@ class SchemaChecker:
 
         Raises:
             ConfigError: it is too long, invalid, not supported, or takes too much work.
-            BusyError: too many checks wait.
+            BusyError: too many checks wait, or the machine is too busy.
         """
         if len(schema) > MAX_SCHEMA_CHARS:
             wanted = f"response_format: a JSON schema of at most {MAX_SCHEMA_CHARS} characters"
@@ -54,11 +55,18 @@ class SchemaChecker:
 
 
 def find_schema_problem(schema: str) -> str:
-    """Return why a schema cannot be compiled within the limits; "": it can. Takes a tenth of a second or more."""
+    """Return why a schema cannot be compiled within the limits; "": it can. Takes a tenth of a second or more.
+
+    Raises:
+        BusyError: the machine is so busy that the process had too little processor time.
+    """
     command = [sys.executable, "-I", _PROGRAM, str(_MAX_SECONDS), str(_MAX_BYTES)]
     try:
         done = subprocess.run(command, input=schema.encode(), capture_output=True, timeout=_MAX_WAIT_S, check=True)
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+    except subprocess.TimeoutExpired:
+        got = f"too little processor time in {_MAX_WAIT_S:.0f} s"
+        raise BusyError("a check of response_format", got, "retry later", retry_after=_MAX_WAIT_S) from None
+    except subprocess.CalledProcessError:
         return _TOO_MUCH
     if problem := " ".join(done.stdout.decode(errors="replace").split())[:400]:
         return problem

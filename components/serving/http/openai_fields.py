@@ -52,7 +52,7 @@ class StrictBody(BaseModel):
             return body
         texts = [value for value in body.values() if isinstance(value, str)]
         try:
-            "".join([*body, *texts]).encode()  # a long text as JSON takes fifty times as long
+            "".join([*body, *texts]).encode()  # a long text as JSON takes over a hundred times as long
             json.dumps([one for one in body.values() if not isinstance(one, str)], ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise ValueError("text without lone surrogates") from None

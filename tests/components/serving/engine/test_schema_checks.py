@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import subprocess
 from typing import Any
 
 import pytest
 
 from components.errors import ConfigError
 from components.serving.engine.schema_checks import SchemaChecker, find_schema_problem
+from components.serving.interface import BusyError
 
 TOO_MUCH = "more than 1 s of processor time, or 1 GiB"
 
@@ -58,3 +60,20 @@ def test_a_checker_refuses_and_remembers(monkeypatch: pytest.MonkeyPatch) -> Non
     asyncio.run(check())
     checker.close()
     assert checked == ["good", "bad"]
+
+
+def test_a_machine_that_is_too_busy_is_not_remembered_as_a_fault_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    checker = SchemaChecker()
+
+    def wait(command: Any, **_settings: Any) -> None:
+        raise subprocess.TimeoutExpired(command, 30)
+
+    async def check() -> None:
+        with monkeypatch.context() as patches:
+            patches.setattr(subprocess, "run", wait)
+            with pytest.raises(BusyError, match="too little processor time"):
+                await checker.check("{}", "acme")
+        await checker.check("{}", "acme")
+
+    asyncio.run(check())
+    checker.close()
