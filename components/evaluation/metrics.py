@@ -20,7 +20,7 @@ Shapes: N sentences, K statistics of a metric, S samples.
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -128,17 +128,38 @@ def _compute_sacrebleu_rows(
     lowercase: bool,
     tokenizer: Tokenizer,
 ) -> Iterable[Sequence[float]]:
-    from sacrebleu.metrics import BLEU, CHRF
-
-    scorer: Any = CHRF(lowercase=lowercase)
-    if metric == "bleu":
-        scorer = BLEU(lowercase=lowercase, tokenize="none", force=True)
-        scorer.tokenizer = load_tokenizer(tokenizer)
+    scorer = _make_sacrebleu_scorer(metric, lowercase, tokenizer)
     # sacrebleu takes one list with the i-th reference of every sentence; None if a sentence has fewer.
     width = max(len(own) for own in references)
     columns = [[own[i] if i < len(own) else None for own in references] for i in range(width)]
     rows: Iterable[Sequence[float]] = scorer._extract_corpus_statistics(list(predictions), columns)
     return rows
+
+
+def compute_own_statistics(
+    metric: Literal["bleu", "chrf"], texts: Sequence[str], lowercase: bool, tokenizer: Tokenizer
+) -> Array:
+    """Return the statistics [N, K] of texts that are their own first reference: each n-gram is matched.
+
+    They are those of `compute_sentence_statistics`, without a comparison.
+    """
+    scorer, rows = _make_sacrebleu_scorer(metric, lowercase, tokenizer), list[list[int]]()
+    for text in texts:
+        words = scorer._preprocess_segment(unicodedata.normalize("NFC", text)).split()
+        length = len(words) if metric == "bleu" else len("".join(words))
+        counts = [max(length - order, 0) for order in range(4 if metric == "bleu" else 6)]
+        rows.append([length, length, *counts, *counts] if metric == "bleu" else [n for n in counts for _ in range(3)])
+    return np.array(rows, dtype=np.float64)
+
+
+def _make_sacrebleu_scorer(metric: Metric, lowercase: bool, tokenizer: Tokenizer) -> Any:
+    from sacrebleu.metrics import BLEU, CHRF
+
+    if metric == "chrf":
+        return CHRF(lowercase=lowercase)
+    scorer = BLEU(lowercase=lowercase, tokenize="none", force=True)
+    scorer.tokenizer = load_tokenizer(tokenizer)
+    return scorer
 
 
 def _compute_ter_rows(

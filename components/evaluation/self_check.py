@@ -15,7 +15,7 @@ from components.evaluation.metrics import (
     METRIC_LABELS,
     Array,
     compute_corpus_score,
-    compute_sentence_statistics,
+    compute_own_statistics,
 )
 from components.evaluation.tokenization import resolve_tokenizer, split_rouge_words
 from components.evaluation.whole_texts import compute_json_validity
@@ -36,7 +36,7 @@ def compute_reference_statistics(
 ) -> Array:
     """Return the statistics [N, K] of each example's first reference against all of its references.
 
-    Those of TER, exact match and ROUGE are known without comparing: no edits, and full marks for a text that has the
+    They are known without comparing: no edits, each n-gram is matched, and full marks of ROUGE for a text that has the
     n-grams.
     """
     if metric == "exact_match":
@@ -46,7 +46,7 @@ def compute_reference_statistics(
     if metric == "ter":
         return np.array([(0.0, 1.0)] * len(references))
     if metric == "bleu" or metric == "chrf":
-        return compute_sentence_statistics(metric, [own[0] for own in references], references, lowercase, tokenizer)
+        return compute_own_statistics(metric, [own[0] for own in references], lowercase, tokenizer)
     least = 2 if metric == "rouge2" else 1
     return np.array([(float(len(split_rouge_words(own[0], tokenizer)) >= least), 1.0) for own in references])
 
