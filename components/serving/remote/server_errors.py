@@ -18,10 +18,8 @@ ENGINE_FAULT = "engine_fault"
 class ServerDownError(RefusalError):
     """One engine does not answer; another may. A client gets 503."""
 
-    def __init__(self, got: str) -> None:
-        super().__init__(
-            503, "an engine that answers", got, "try again later", code="unavailable", retry_after=_RETRY_S
-        )
+    def __init__(self, got: str, fix: str = "try again later") -> None:
+        super().__init__(503, "an engine that answers", got, fix, code="unavailable", retry_after=_RETRY_S)
 
 
 class BrokenReplyError(RefusalError):

@@ -70,7 +70,8 @@ class ServerGroup:
                 self._ended.set()
                 states = self.states
                 reasons = "; ".join(one.down_reason for one in states) or "no address was found"
-                raise ServerDownError(f"none of {len(states)} engines after {seconds:g} s: {reasons}")
+                got = f"none of {len(states)} engines after {seconds:g} s: {reasons}"
+                raise ServerDownError(got, "start one with this server's base, or correct serve.engines or base")
             must_go_on()
             self._ended.wait(_POLL_SECONDS)
 
