@@ -1,13 +1,14 @@
 """Replaces tenants' folders in data/ and data.dvc together: after any kill, `recover_swap` leaves one whole version.
 
-    data.tmp            the new folders of the tenants that change, added to DVC beside the old ones; a tenant without
-                        data has none, or an empty one once the swap is committed
+    data.tmp            the new folders of the tenants that change, added to DVC beside the old ones. A tenant without
+                        data has none, and an empty one from just before the commit. It has all folders where DVC's own
+                        command must add the version
     data.tmp.dvc        the .dvc file of the new version
     data.dvc.new.tmp    the new data.dvc; its existence commits the swap
     data.old.tmp        the tenants' old folders while they are renamed
 
 Without data.dvc.new.tmp, `recover_swap` removes the other files and the old version stays; with it, `recover_swap`
-completes the swap. The other tenants' files are not touched, so their digests stay known. If data/ is a symbolic link,
+completes the swap. What is not in data.tmp is not touched, so its digests stay known. If data/ is a symbolic link,
 the folders are replaced in the folder that it names, on its own file system: the new ones are copied beside it before
 the swap is committed, and the link stays. Does not know drops or examples.
 """
@@ -92,7 +93,8 @@ def swap_in_staged(workspace: Path, tenants: Collection[str]) -> None:
     if places.next != staged:
         with convert_disk_errors(f"copy {staged} to {places.next}"):
             _copy_whole(staged, places)
-    remove_temporaries(workspace / _NEXT_POINTER)
+    for name in (_NEXT_POINTER, _WHOLE_NEXT_POINTER):
+        remove_temporaries(workspace / name)
     write_atomic(workspace / _NEXT_POINTER, _format_next_pointer(workspace))
     recover_swap(workspace)
 
@@ -197,7 +199,12 @@ def _finish_swap(workspace: Path, places: _Places) -> None:
 
 
 def _rename_entries(workspace: Path, places: _Places) -> None:
-    """Put the new folders in place. If an old one cannot be renamed, undo the commit: the old version stays."""
+    """Put the new folders in place.
+
+    If one cannot be renamed, all is undone with the commit, and the old version stays. If a kill came before, the commit
+    stays instead, for the next `recover_swap`.
+    """
+    can_undo = not places.old.exists()
     for folder in (places.data, places.old):
         folder.mkdir(exist_ok=True)
     begun: list[str] = []
@@ -213,8 +220,9 @@ def _rename_entries(workspace: Path, places: _Places) -> None:
             else:
                 entry.rename(present)
         except OSError as problem:
-            _undo_renames(places, begun)
-            (workspace / _NEXT_POINTER).unlink(missing_ok=True)
+            if can_undo:
+                _undo_renames(places, begun)
+                (workspace / _NEXT_POINTER).unlink(missing_ok=True)
             fix = f"correct the permissions of {places.data}, or make data a symbolic link to a folder of a disk"
             raise WorkspaceError(
                 _describe_wanted(places), f"{problem.strerror} on renaming {present}", fix
@@ -229,6 +237,8 @@ def _undo_renames(places: _Places, names: Iterable[str]) -> None:
         new, present, old = places.next / name, places.data / name, places.old / name
         if not new.exists() and present.exists():
             present.rename(new)
+        elif not new.exists():
+            new.mkdir()  # of a tenant that is removed
         if old.exists():
             old.rename(present)
 

@@ -23,8 +23,9 @@ from components.storage.atomic_files import convert_disk_errors
 
 _SMALL_BYTES = 20_000
 """A file of at most so many bytes is checked here: that takes less time than one step of the model."""
-_NICENESS = 19
-_MAX_SECONDS = 300
+_NICENESS = 10
+_MAX_SECONDS, _MAX_WAIT_S = 120, 300.0
+"""Processor time of the process, and the time that a busy machine may take for it."""
 _MIN_BYTES, _BYTES_PER_BYTE = 1 << 29, 50
 """A process may use so much memory, and for each byte of the file so much more."""
 _MEMORY_EXIT_CODE = 3
@@ -47,7 +48,7 @@ def check_file(path: Path, name: str, limits: DataConfig, max_seconds: int = _MA
 
     Raises:
         DataError: as `iterate_examples`, or the file needs too much time or memory.
-        WorkspaceError: the file cannot be read, or the process was killed.
+        WorkspaceError: the file cannot be read, or the process did not start, took too long, or was killed.
     """
     with convert_disk_errors(f"read {path}"):
         is_small = path.stat().st_size <= _SMALL_BYTES
@@ -56,20 +57,27 @@ def check_file(path: Path, name: str, limits: DataConfig, max_seconds: int = _MA
     asked = {"path": str(path), "name": name, "limits": limits.model_dump(mode="json"), "seconds": max_seconds}
     root = str(Path(components.__path__[0]).parent)
     python_path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", __name__],
-        input=json.dumps(asked).encode(),
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": python_path},
-        process_group=0,  # Ctrl-C in the server's terminal does not reach it: the check ends first
-    )
+    wanted = f"a process that checks {name}"
+    try:
+        with convert_disk_errors(f"start {wanted}"):
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", __name__],
+                input=json.dumps(asked).encode(),
+                capture_output=True,
+                check=False,
+                timeout=_MAX_WAIT_S,
+                env={**os.environ, "PYTHONPATH": python_path},
+                process_group=0,  # Ctrl-C in the server's terminal does not end the check
+            )
+    except subprocess.TimeoutExpired:
+        got = f"too little processor time in {_MAX_WAIT_S:.0f} s"
+        raise WorkspaceError(wanted, got, "send the file again later") from None
     if done.returncode in (_MEMORY_EXIT_CODE, -signal.SIGXCPU):
-        wanted = f"a file that is checked within {max_seconds} s of processor time and the memory for its size"
-        raise DataError(wanted, f"more for {name}", "split it, or shorten its lines")
-    if done.returncode:
+        limits_text = f"a file that is checked within {max_seconds} s of processor time and the memory for its size"
+        raise DataError(limits_text, f"more for {name}", "split it, or shorten its lines")
+    if done.returncode or not done.stdout:
         got = f"exit code {done.returncode}: {done.stderr.decode(errors='replace').strip()[-300:]}"
-        raise WorkspaceError(f"a process that checks {name}", got, "send the file again")
+        raise WorkspaceError(wanted, got, "free memory if the system ended it, and send the file again")
     answer = json.loads(done.stdout)
     if "error" in answer:
         kind, *parts = answer["error"]

@@ -136,6 +136,9 @@ class JobSupervisor:
             if move_job(self._database, job, WAITING, status="failed", ended_s=time.time(), **error):
                 add_event(self._database, job, str(problem), "error")
             return
+        except WorkspaceError as problem:
+            logging.getLogger(_LOGGER).warning("%s: its files are checked again later: %s", job.id, problem)
+            return
         if move_job(self._database, job, ["validating_files"], status="queued"):
             add_event(self._database, job, "the files were checked; the job waits for its turn")
 

@@ -36,7 +36,7 @@ _NAMED_LOCK_CLASS = 7_312_004
 """PostgreSQL: the first key of the advisory locks; the second is a hash of the name."""
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 _JOURNAL_WAIT_SECONDS = 10
-_POOL_OVERFLOW = 18
+_POOL_OVERFLOW = 21
 """Connections of one process beyond the five that stay open."""
 _LOCK_FILE_DIGITS = 3
 """SQLite: hexadecimal digits of a lock file's name."""

@@ -4,6 +4,7 @@ Checks of one tenant run one after the other, and tenants take turns. Knows the 
 """
 
 import json
+import signal
 import subprocess
 import sys
 from functools import lru_cache, partial
@@ -58,7 +59,7 @@ def find_schema_problem(schema: str) -> str:
     """Return why a schema cannot be compiled within the limits; "": it can. Takes a tenth of a second or more.
 
     Raises:
-        BusyError: the machine is so busy that the process had too little processor time.
+        BusyError: the process had too little processor time, or the system killed it.
     """
     command = [sys.executable, "-I", _PROGRAM, str(_MAX_SECONDS), str(_MAX_BYTES)]
     try:
@@ -66,7 +67,10 @@ def find_schema_problem(schema: str) -> str:
     except subprocess.TimeoutExpired:
         got = f"too little processor time in {_MAX_WAIT_S:.0f} s"
         raise BusyError("a check of response_format", got, "retry later", retry_after=_MAX_WAIT_S) from None
-    except subprocess.CalledProcessError:
+    except subprocess.CalledProcessError as problem:
+        if problem.returncode == -signal.SIGKILL:
+            got = "a process that the system ended, perhaps for memory"
+            raise BusyError("a check of response_format", got, "retry later", retry_after=_MAX_WAIT_S) from None
         return _TOO_MUCH
     if problem := " ".join(done.stdout.decode(errors="replace").split())[:400]:
         return problem

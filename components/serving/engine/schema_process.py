@@ -45,8 +45,9 @@ def main(seconds: int, size: int) -> None:
     The system ends the process after so many seconds of processor time, or at so many bytes of memory.
     """
     os.nice(_NICENESS)
-    for kind, limit in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, size), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(kind, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # SIGXCPU at the first, SIGKILL at the second
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     tokenizer = LLTokenizer(TokenizerWrapper(_Bytes()), n_vocab=_END_ID + 1, eos_token=_END_ID)
     try:
         matcher = compile_schema(sys.stdin.buffer.read().decode(), tokenizer)

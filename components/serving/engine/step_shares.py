@@ -3,8 +3,8 @@
 While a tenant with few rows is in the batch, so many rows of the others take part that a step takes about half as long
 again as one without them; the oldest come first, the rest wait. A row counts as often as it has branches. How many take
 part is learnt from the time between the starts of steps, which includes the work on their tokens: where more rows cost
-nothing, no row waits. It stays so for a second after the last row of such a tenant, whose next request would otherwise
-wait for a long step. Knows rows and seconds; does not know models or clocks.
+nothing, no row waits. Steps stay short for a second after the last one that such a tenant shared, since its next
+request would otherwise wait for a long step. Knows rows and seconds; does not know models or clocks.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ _LONGEST = 1.5
 _MEASURE_EVERY = 16
 """One of so many steps leaves the other rows out, to learn how long it takes without them."""
 _LIGHT_SECONDS = 1.0
-"""So long after its last row a tenant with few rows may send its next request."""
+"""How long steps stay short after the last one that a tenant with few rows shared."""
 _DECAY = 0.9
 _GROW, _SHRINK = 0.5, 0.95
 """Rows that are added to the room after a step that was short enough; factor of the room after one that was not."""
@@ -52,7 +52,7 @@ class StepShares:
             counts[sequence.tenant] += sequence.branch_count
         light = [sequence for sequence in sequences if counts[sequence.tenant] <= self._light_rows]
         if len(light) == len(sequences):
-            self._kind = "light"
+            self._kind = "light" if light else "other"
             return sequences
         if light:
             self._last_light_s = now_s

@@ -121,7 +121,7 @@ def build_service(
 
     uploads = Uploads(workspace.root, database, params.data)
     notices = make_notices(database, config.tuning_webhook, os.environ)
-    pool = FairThreadPool("fine-tuning", 4, tenant_threads=1, max_calls=256, max_tenant_calls=32)
+    pool = FairThreadPool("fine-tuning", 2, tenant_threads=1, max_calls=256, max_tenant_calls=32)
     desk = TuningDesk(
         JobSupervisor(workspace, database, uploads, notices=notices),
         database,
@@ -156,6 +156,7 @@ def build_service(
         uploads=uploads,
         tuning_desk=desk,
         fine_tuning_pool=pool,
+        upload_pool=FairThreadPool("uploads", 2, tenant_threads=1, max_calls=32, max_tenant_calls=4),
         metrics=metrics,
         metrics_page=MetricsPage(
             metrics, fleet, engine, observation_buffer, find_troubles, read_certificate_end(config)

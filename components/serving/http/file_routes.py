@@ -64,7 +64,8 @@ async def upload(request: Request, caller: CallerDependency, service: ServiceDep
             raise RefusalError(400, "a value for file", "none", "add file", code="missing_parameter")
         check_name(form.file_name)
         await pool.run(lambda: append_to(temporary, b""), name)
-        file = await pool.run(partial(uploads.store, temporary, form.file_name, caller.tenant, max_files), name)
+        store = partial(uploads.store, temporary, form.file_name, caller.tenant, max_files)
+        file = await service.upload_pool.run(store, name)
     return to_file_object(file)
 
 

@@ -78,6 +78,8 @@ class Service:
     tuning_desk: TuningDesk
     fine_tuning_pool: FairThreadPool
     """For the disk and the database of the fine-tuning API."""
+    upload_pool: FairThreadPool
+    """For the checks of uploaded files, which take seconds."""
     metrics: ServingMetrics
     metrics_page: MetricsPage
     latest_clock: LatestClock

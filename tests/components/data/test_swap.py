@@ -15,6 +15,7 @@ from components.config import DataConfig
 from components.data import dvc, dvc_changes, swap
 from components.data.intake import take_drops
 from components.data.removal import remove_from_dataset
+from components.data.schema import Example, write_split
 from components.errors import WorkspaceError
 from components.storage import mounts
 
@@ -134,6 +135,78 @@ def test_a_tenant_that_is_removed_leaves_no_folder(
     assert [path.name for path in (fake_workspace / "data").iterdir()] == ["b"]
     assert read_version(fake_workspace) == compute_digest(fake_workspace / "data")
     assert not list(fake_workspace.glob("data.*tmp*"))
+
+
+def fail_renames(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException, to: str) -> None:
+    """Let renames of a folder of this name to one in the folder `to` fail."""
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.name == name and target.parent.name.endswith(to):
+            raise error
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_rename_that_fails_after_a_kill_leaves_the_swap_to_the_next_start(
+    fake_workspace: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    data = link_data(fake_workspace) if linked else fake_workspace / "data"
+    old = read_tree(data)
+    with monkeypatch.context() as patches:
+        fail_renames(patches, "b", KeyboardInterrupt(), "data")
+        with pytest.raises(KeyboardInterrupt):
+            take_drops(fake_workspace, LIMITS)
+    with monkeypatch.context() as patches:
+        fail_renames(patches, "b", OSError(errno.EBUSY, "busy"), "data")
+        with pytest.raises(WorkspaceError, match="busy on renaming"):
+            swap.recover_swap(fake_workspace)
+    swap.recover_swap(fake_workspace)
+    assert read_version(fake_workspace) == compute_digest(data)
+    assert set(read_tree(data)) == set(old)
+    assert read_tree(data) != old
+    assert not list(fake_workspace.glob("data.*tmp*"))
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_rename_that_fails_in_a_swap_of_an_earlier_release_loses_nothing(
+    fake_workspace: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    write_split(fake_workspace / "data" / "c" / "train.jsonl", [Example("unchanged", ("x",))])
+    new = leave_half_a_swap(fake_workspace, step)
+    with monkeypatch.context() as patches:
+        fail_renames(patches, "c", OSError(errno.EIO, "disk"), "data")
+        with pytest.raises(WorkspaceError, match="disk on renaming"):
+            swap.recover_swap(fake_workspace)
+    swap.recover_swap(fake_workspace)
+    assert read_tree(fake_workspace / "data") == new
+    assert read_version(fake_workspace) == compute_digest(fake_workspace / "data")
+    assert not list(fake_workspace.glob("data.*tmp*"))
+
+
+def test_the_removal_of_a_tenant_is_undone_as_a_whole(fake_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the other tenants staged too, as DVC's own command needs them."""
+    before = read_tree(fake_workspace / "data")
+    with monkeypatch.context() as patches:
+        fail_renames(patches, "b", OSError(errno.EBUSY, "busy"), "data.old.tmp")
+        patches.setattr(Path, "unlink", fail_on_commit)
+        with pytest.raises(KeyboardInterrupt):
+            remove_from_dataset(fake_workspace, "a", push=True)
+    assert read_tree(fake_workspace / "data") == before
+    swap.recover_swap(fake_workspace)
+    assert [path.name for path in (fake_workspace / "data").iterdir()] == ["b"]
+    assert read_version(fake_workspace) == compute_digest(fake_workspace / "data")
+
+
+_unlink = Path.unlink
+
+
+def fail_on_commit(path: Path, missing_ok: bool = False) -> None:
+    if path.name == "data.dvc.new.tmp":
+        raise KeyboardInterrupt
+    _unlink(path, missing_ok=missing_ok)
 
 
 def test_a_half_swapped_link_to_a_disk_that_is_gone_leaves_the_new_folder(fake_workspace: Path) -> None:

@@ -75,7 +75,33 @@ def test_a_check_that_takes_too_long_is_ended(tmp_path):
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_process_that_fails_is_no_fault_of_the_file(write, monkeypatch):
-    monkeypatch.setattr(file_process.sys, "executable", "/bin/false")
-    with pytest.raises(WorkspaceError, match="exit code 1"):
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("exit 1", "exit code 1"),
+        ("kill -9 $$", "exit code -9"),
+        ("exit 0", "exit code 0"),
+        ("sleep 60", "too little processor time in 0 s"),
+        (None, "No such file"),
+    ],
+)
+def test_a_process_without_a_result_is_no_fault_of_the_file(write, tmp_path, monkeypatch, program, words):
+    python = tmp_path / "python"
+    if program is not None:
+        python.write_text(f"#!/bin/sh\n{program}\n")
+        python.chmod(0o755)
+    monkeypatch.setattr(file_process.sys, "executable", str(python))
+    if program == "sleep 60":
+        monkeypatch.setattr(file_process, "_MAX_WAIT_S", 0.1)
+    with pytest.raises(WorkspaceError, match=words):
+        check_file(write(*prompts(1)), "a.jsonl", LIMITS)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_file_that_takes_too_much_memory_is_refused(write, tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexit {file_process._MEMORY_EXIT_CODE}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(file_process.sys, "executable", str(python))
+    with pytest.raises(DataError, match="the memory for its size"):
         check_file(write(*prompts(1)), "a.jsonl", LIMITS)

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 from waiting import wait_until
 
+from components.errors import WorkspaceError
+from components.fine_tuning import supervisor
 from components.fine_tuning.supervisor import JobSupervisor
 from components.fine_tuning.uploads import Uploads
 from components.rollout.store.tuning_jobs import create_job, find_job, list_events, list_jobs, move_job
@@ -112,6 +114,23 @@ def test_too_few_examples_fail_and_too_many_jobs_are_not_created(jobs):
     assert "at least 10 different inputs" in find_job(jobs.database, job.id, None).error_message
 
 
+def test_a_job_whose_files_cannot_be_checked_now_holds_up_no_other(jobs, monkeypatch):
+    first, second = jobs.create(), jobs.create()
+    real = supervisor.check_job_files
+
+    def check(database, uploads, limits, job):
+        if job.id == first.id:
+            raise WorkspaceError("a process that checks a.jsonl", "exit code -9", "send the file again")
+        return real(database, uploads, limits, job)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(supervisor, "check_job_files", check)
+        assert jobs.supervisor.look()
+        assert jobs.states(first, second) == ["validating_files", "running"]
+    jobs.supervisor.look()
+    assert jobs.states(first, second) == ["queued", "running"]
+
+
 def test_conversations_for_a_base_without_a_chat_template_fail_before_anything_is_trained(jobs):
     turns = [{"role": "user", "content": "thing"}, {"role": "assistant", "content": "a boat"}]
     lines = [{"messages": [{**turns[0], "content": f"thing {number}"}, turns[1]]} for number in range(10)]
@@ -130,6 +149,6 @@ def test_a_state_moves_only_from_the_states_that_are_named(jobs):
 
 def test_it_looks_again_while_a_notice_was_not_accepted(jobs):
     pending = [True, True, False]
-    notices = SimpleNamespace(send_due=lambda place: place == supervisor.place and pending.pop(0))
-    supervisor = JobSupervisor(jobs.workspace, jobs.database, jobs.uploads, lambda _root, _job: ENDS, notices)
-    assert [supervisor.look() for _ in range(3)] == [True, True, False]
+    notices = SimpleNamespace(send_due=lambda place: place == own.place and pending.pop(0))
+    own = JobSupervisor(jobs.workspace, jobs.database, jobs.uploads, lambda _root, _job: ENDS, notices)
+    assert [own.look() for _ in range(3)] == [True, True, False]

@@ -113,6 +113,14 @@ OTHERS = (
         ("_extract_corpus_statistics",),
     ),
     Part(
+        "sacrebleu",
+        "Metric._preprocess_segment",
+        "components/evaluation/metrics.py",
+        "counts of n-grams of references against themselves, without a comparison",
+        has("sacrebleu.metrics.base:Metric", "_preprocess_segment"),
+        ("_preprocess_segment",),
+    ),
+    Part(
         "typer",
         "core.TyperGroup.invoke",
         "cli/main.py",

@@ -62,9 +62,11 @@ def decode_limited(base: Base, free_mib: int, *lengths: int) -> dict[str, Any]:
     decode(base, [300])  # what the first call allocates for good, or leaves as garbage, does not count
     gc.collect()
     gc.disable()  # what a step leaves behind must not hold memory until garbage is collected
-    with limit_memory(free_mib):
-        limited, blocks = decode(base, list(lengths))
-    gc.enable()
+    try:
+        with limit_memory(free_mib):
+            limited, blocks = decode(base, list(lengths))
+    finally:
+        gc.enable()
     rows = {
         length: one if isinstance(one, str) else one == decode(base, [int(length)])[0][length]
         for length, one in limited.items()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 from typing import Any
 
@@ -62,16 +63,26 @@ def test_a_checker_refuses_and_remembers(monkeypatch: pytest.MonkeyPatch) -> Non
     assert checked == ["good", "bad"]
 
 
-def test_a_machine_that_is_too_busy_is_not_remembered_as_a_fault_of_the_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (subprocess.TimeoutExpired("check", 30), "too little processor time"),
+        (subprocess.CalledProcessError(-signal.SIGKILL, "check"), "that the system ended"),
+    ],
+    ids=["busy", "killed"],
+)
+def test_a_check_without_a_result_is_not_remembered_as_a_fault_of_the_schema(
+    monkeypatch: pytest.MonkeyPatch, problem: Exception, words: str
+) -> None:
     checker = SchemaChecker()
 
     def wait(command: Any, **_settings: Any) -> None:
-        raise subprocess.TimeoutExpired(command, 30)
+        raise problem
 
     async def check() -> None:
         with monkeypatch.context() as patches:
             patches.setattr(subprocess, "run", wait)
-            with pytest.raises(BusyError, match="too little processor time"):
+            with pytest.raises(BusyError, match=words):
                 await checker.check("{}", "acme")
         await checker.check("{}", "acme")
 

@@ -82,7 +82,8 @@ def test_depth_is_counted_in_lists_and_objects_alike(value):
 @pytest.mark.parametrize("opened", [MAX_DEPTH, MAX_DEPTH + 1, 5_000])
 @pytest.mark.parametrize("end", [b"", b"[]" * 100, b"]" * 3])
 def test_lists_that_are_not_closed_are_refused_without_recursion(opened, end):
-    with pytest.raises(RefusalError, match=r"within each other|a body in JSON"):
+    expected = "within each other" if opened > MAX_DEPTH else "within each other|a body in JSON"
+    with pytest.raises(RefusalError, match=expected):
         parse_json(b"[" * opened + end, 10_000)
 
 
