@@ -201,8 +201,8 @@ def _finish_swap(workspace: Path, places: _Places) -> None:
 def _rename_entries(workspace: Path, places: _Places) -> None:
     """Put the new folders in place.
 
-    If one cannot be renamed, all is undone with the commit, and the old version stays. If a kill came before, the commit
-    stays instead, for the next `recover_swap`.
+    If one cannot be renamed, all is undone with the commit, and the old version stays. If a kill came before, the
+    commit stays instead, for the next `recover_swap`.
     """
     can_undo = not places.old.exists()
     for folder in (places.data, places.old):
