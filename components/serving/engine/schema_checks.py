@@ -67,8 +67,8 @@ def find_schema_problem(schema: str) -> str:
     except subprocess.TimeoutExpired:
         got = f"too little processor time in {_MAX_WAIT_S:.0f} s"
         raise BusyError("a check of response_format", got, "retry later", retry_after=_MAX_WAIT_S) from None
-    except subprocess.CalledProcessError as problem:
-        if problem.returncode == -signal.SIGKILL:
+    except subprocess.CalledProcessError as ended:
+        if ended.returncode == -signal.SIGKILL:
             got = "a process that the system ended, perhaps for memory"
             raise BusyError("a check of response_format", got, "retry later", retry_after=_MAX_WAIT_S) from None
         return _TOO_MUCH
