@@ -35,6 +35,10 @@ class PrefixFleetError(Exception):
     def __str__(self) -> str:
         return f"wanted {self.wanted}; got {self.got}; {self.fix}"
 
+    def to_json(self) -> list[str]:
+        """Return the kind and the three parts, for a message to another process."""
+        return [type(self).__name__, self.wanted, self.got, self.fix]
+
 
 class ConfigError(PrefixFleetError):
     """params.yaml holds an unknown key, a wrong type or an impossible value."""
@@ -94,3 +98,10 @@ class WorkspaceError(PrefixFleetError):
 
 class LockHeldError(WorkspaceError):
     """Another process holds a lock."""
+
+
+def read_error(values: list[str]) -> PrefixFleetError:
+    """Return the error whose `to_json` another process has sent; it must be one of this module's."""
+    kind, *parts = values
+    problem: PrefixFleetError = globals()[kind](*parts)
+    return problem

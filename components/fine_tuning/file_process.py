@@ -14,10 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import components
-from components import errors
 from components.config import DataConfig
-from components.errors import DataError, PrefixFleetError, WorkspaceError
+from components.errors import DataError, PrefixFleetError, WorkspaceError, read_error
 from components.fine_tuning.file_checks import iterate_examples
 from components.storage.atomic_files import convert_disk_errors
 
@@ -55,8 +53,6 @@ def check_file(path: Path, name: str, limits: DataConfig, max_seconds: int = _MA
     if is_small:
         return _read_facts(path, name, limits)
     asked = {"path": str(path), "name": name, "limits": limits.model_dump(mode="json"), "seconds": max_seconds}
-    root = str(Path(components.__path__[0]).parent)
-    python_path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     wanted = f"a process that checks {name}"
     try:
         with convert_disk_errors(f"start {wanted}"):
@@ -66,7 +62,6 @@ def check_file(path: Path, name: str, limits: DataConfig, max_seconds: int = _MA
                 capture_output=True,
                 check=False,
                 timeout=_MAX_WAIT_S,
-                env={**os.environ, "PYTHONPATH": python_path},
                 process_group=0,  # Ctrl-C in the server's terminal does not end the check
             )
     except subprocess.TimeoutExpired:
@@ -80,8 +75,7 @@ def check_file(path: Path, name: str, limits: DataConfig, max_seconds: int = _MA
         raise WorkspaceError(wanted, got, "free memory if the system ended it, and send the file again")
     answer = json.loads(done.stdout)
     if "error" in answer:
-        kind, *parts = answer["error"]
-        raise getattr(errors, kind)(*parts)
+        raise read_error(answer["error"])
     return FileFacts(**answer)
 
 
@@ -94,7 +88,7 @@ def main() -> None:
     try:
         answer: dict[str, Any] = asdict(_read_facts(path, asked["name"], limits))
     except PrefixFleetError as problem:
-        answer = {"error": [type(problem).__name__, problem.wanted, problem.got, problem.fix]}
+        answer = {"error": problem.to_json()}
     except MemoryError:
         sys.exit(_MEMORY_EXIT_CODE)
     sys.stdout.write(json.dumps(answer))

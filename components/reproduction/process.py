@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import components
-from components import errors
-from components.errors import PrefixFleetError, TrainingError
+from components.errors import PrefixFleetError, TrainingError, read_error
 from components.reproduction.worker import STOPPED_EXIT_CODE, CellJob
 from components.stages.progress import StageProgress, report_progress
 from components.storage.atomic_files import convert_disk_errors, write_atomic
@@ -85,8 +84,7 @@ def _read_messages(process: "subprocess.Popen[str]", label: str) -> PrefixFleetE
             work, done, total, note = message["progress"]
             report_progress(StageProgress(work, label, done, total, note))
         if "error" in message:
-            kind, *beats = message["error"]
-            problem = getattr(errors, kind)(*beats)
+            problem = read_error(message["error"])
     process.wait()
     return problem
 

@@ -79,7 +79,7 @@ def main(path: str) -> int:
     try:
         run_job(CellJob.model_validate_json(Path(path).read_bytes()), channel)
     except PrefixFleetError as problem:
-        _write_message(channel, {"error": [type(problem).__name__, problem.wanted, problem.got, problem.fix]})
+        _write_message(channel, {"error": problem.to_json()})
         return 2
     except KeyboardInterrupt:
         return STOPPED_EXIT_CODE

@@ -65,14 +65,16 @@ def find_schema_problem(schema: str) -> str:
     try:
         done = subprocess.run(command, input=schema.encode(), capture_output=True, timeout=_MAX_WAIT_S, check=True)
     except subprocess.TimeoutExpired:
-        got = f"too little processor time in {_MAX_WAIT_S:.0f} s"
-        raise BusyError("a check of response_format", got, "retry later", retry_after=_MAX_WAIT_S) from None
+        raise _make_busy_error(f"too little processor time in {_MAX_WAIT_S:.0f} s") from None
     except subprocess.CalledProcessError as ended:
         if ended.returncode == -signal.SIGKILL:
-            got = "a process that the system ended, perhaps for memory"
-            raise BusyError("a check of response_format", got, "retry later", retry_after=_MAX_WAIT_S) from None
+            raise _make_busy_error("a process that the system ended, perhaps for memory") from None
         return _TOO_MUCH
     if problem := " ".join(done.stdout.decode(errors="replace").split())[:400]:
         return problem
     bounds = find_unsafe_bounds(json.loads(schema))
     return f"{bounds}: include the excluded bound, or move the other one" if bounds else ""
+
+
+def _make_busy_error(got: str) -> BusyError:
+    return BusyError("a check of response_format", got, "retry later", retry_after=_MAX_WAIT_S)

@@ -7,6 +7,7 @@ nothing, no row waits. Steps stay short for a second after the last one that suc
 request would otherwise wait for a long step. Knows rows and seconds; does not know models or clocks.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
@@ -37,7 +38,7 @@ class StepShares:
         """How many rows of the tenants with many take part."""
         self._light_s: float | None = None
         """Seconds of a step without them; None: not measured yet."""
-        self._last_light_s: float | None = None
+        self._last_light_s = -math.inf
         self._mixed_steps = 0
         self._kind: Literal["light", "mixed", "other"] = "other"
         self._begun_s: float | None = None
@@ -54,12 +55,11 @@ class StepShares:
         if len(light) == len(sequences):
             self._kind = "light" if light else "other"
             return sequences
-        if light:
-            self._last_light_s = now_s
-        else:
+        if not light:
             self._kind = "other"
-            is_recent = self._last_light_s is not None and now_s - self._last_light_s <= _LIGHT_SECONDS
+            is_recent = now_s - self._last_light_s <= _LIGHT_SECONDS
             return self._choose_fitting(sequences) if is_recent else sequences
+        self._last_light_s = now_s
         self._mixed_steps += 1
         if self._light_s is None or self._mixed_steps % _MEASURE_EVERY == 0:
             self._kind = "light"
